@@ -1,0 +1,196 @@
+"""Runs a pipeline: plan → luigi over what must be built → report, release, channel."""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import luigi
+import luigi.configuration
+
+import tasks
+from pipelines.base import Pipeline
+from pipelines.gather import Begun, keep_reports, report_of
+from tidemill.channels import latest
+from tidemill.execute import now_text
+from tidemill.graph import NodeId, Selection, select
+from tidemill.mill import Mill
+from tidemill.opening import open_mill
+from tidemill.records import RunReport
+from tidemill.workfolder import sweep
+from tidemill.workspace import Workspace
+
+#: A blob found damaged while it was read is rebuilt in another pass; more would hide trouble.
+MAX_PASSES = 3
+_POLL_SECONDS = 0.1
+
+
+class Feed(Protocol):
+    """Where progress goes."""
+
+    def feed(self, event: dict[str, Any]) -> None:
+        """Take one event of the run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a person may ask of a run."""
+
+    selection: Selection = field(default_factory=Selection)
+    workers: int = 2
+    scheduler: str = ""
+    force: bool = False
+    publish: bool = True
+
+
+def open_pipeline(
+    workspace: Workspace, pipeline: Pipeline, *, toolchain: str, retry_failed: bool = False
+) -> Mill:
+    """The mill over a pipeline's models and targets."""
+    return open_mill(
+        workspace,
+        toolchain=toolchain,
+        models=pipeline.models,
+        targets=frozenset(pipeline.targets) if pipeline.targets is not None else None,
+        retry_failed=retry_failed,
+    )
+
+
+def run_pipeline(mill: Mill, pipeline: Pipeline, *, options: Options, view: Feed) -> RunReport:
+    """Run and report. Failures of nodes and of the store are in the report, never raised."""
+    named = select(mill.graph, options.selection)
+    wanted = mill.graph.ancestors(named)
+    sweep(mill.workspace.work)
+    begun = _begin(mill, pipeline, run=pipeline.name, wanted=wanted)
+    # Without a selection, force means everything, not only the nodes that nothing hangs below.
+    forced = wanted if options.selection.whole else named
+    mill.forced = frozenset(forced) if options.force else frozenset()
+    todo = _to_build(mill, wanted)
+    ready = sum(mill.states.of(name).state == "up-to-date" for name in wanted - set(todo))
+    view.feed({"event": "planned", "total": ready + len(todo), "up_to_date": ready})
+    if todo:
+        _build(mill, wanted, options=options, view=view)
+    if mill.states.retry_failed:
+        _look_again(mill, wanted)
+    report = report_of(
+        mill,
+        pipeline,
+        begun=begun,
+        publish=options.publish and options.selection.whole,
+    )
+    mill.remember_latest()
+    mill.save()
+    return keep_reports(mill, report)
+
+
+def publish_only(mill: Mill, pipeline: Pipeline, *, view: Feed) -> RunReport:
+    """Make a release of what the store holds now, and move the channel: the last job of a night."""
+    wanted = set(mill.graph.nodes)
+    name = f"{pipeline.name}-release"
+    begun = _begin(mill, pipeline, run=name, wanted=wanted, builds=False)
+    view.feed({"event": "planned", "total": len(wanted), "up_to_date": len(wanted)})
+    report = report_of(mill, pipeline, begun=begun, publish=True)
+    mill.save()
+    return keep_reports(mill, report)
+
+
+def _begin(
+    mill: Mill, pipeline: Pipeline, *, run: str, wanted: set[NodeId], builds: bool = True
+) -> Begun:
+    started, started_at = time.monotonic(), now_text()
+    return Begun(
+        run=mill.start_run(run),
+        at=started_at,
+        monotonic=started,
+        wanted=wanted,
+        sequence=latest(mill.store, pipeline.channel) if pipeline.channel else 0,
+        builds=builds,
+    )
+
+
+def _look_again(mill: Mill, wanted: set[NodeId]) -> None:
+    """See every wanted node as the store has it now; failures count again."""
+    mill.states.retry_failed = False
+    for name in wanted:
+        mill.states.forget(name)
+
+
+def _to_build(mill: Mill, wanted: set[NodeId]) -> list[NodeId]:
+    states = {name: mill.states.of(name) for name in mill.graph.nodes if name in wanted}
+    return [
+        name
+        for name, state in states.items()
+        if state.state == "build" or (name in mill.forced and mill.states.can_run(name))
+    ]
+
+
+def _build(mill: Mill, wanted: set[NodeId], *, options: Options, view: Feed) -> None:
+    """Let luigi build, again while blobs turned out to be damaged."""
+    tasks.use_mill(mill, remote=bool(options.scheduler))
+    for _ in range(MAX_PASSES):
+        todo = _to_build(mill, wanted)
+        before = sum(event.get("outcome") == "lost-input" for event in mill.events())
+        with _following(mill, view):
+            _luigi(mill, todo, options=options)
+        _look_again(mill, wanted)
+        lost = sum(event.get("outcome") == "lost-input" for event in mill.events())
+        if lost == before:
+            return
+
+
+def _luigi(mill: Mill, todo: list[NodeId], *, options: Options) -> None:
+    logging.getLogger("luigi").setLevel(logging.CRITICAL)
+    logging.getLogger("luigi-interface").setLevel(logging.CRITICAL)
+    config = luigi.configuration.get_config()
+    config.set("resources", "memory_percent", str(tasks.ALL_MEMORY))
+    config.set("worker", "check_complete_on_run", "true")
+    config.set("worker", "check_unfulfilled_deps", "false")  # the mill looks at its inputs itself
+    config.set("worker", "wait_interval", "0.05")
+    config.set("worker", "wait_jitter", "0.05")
+    where: dict[str, Any] = (
+        {"scheduler_url": options.scheduler} if options.scheduler else {"local_scheduler": True}
+    )
+    luigi.build(
+        [tasks.task_of(name, force=name in mill.forced) for name in todo],
+        workers=options.workers,
+        detailed_summary=True,
+        no_lock=True,
+        log_level="CRITICAL",
+        **where,
+    )
+
+
+@contextlib.contextmanager
+def _following(mill: Mill, view: Feed) -> Iterator[None]:
+    """Feed the run's events to the view from a thread, as workers append them."""
+    seen = len(list(mill.events()))
+    stop = threading.Event()
+
+    def follow() -> None:
+        nonlocal seen
+        while True:
+            last = stop.wait(_POLL_SECONDS)
+            events = list(mill.events())
+            for event in events[seen:]:
+                view.feed(event)
+            seen = len(events)
+            if last:
+                return
+
+    thread = threading.Thread(target=follow, name="events", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def default_workers() -> int:
+    """As many workers as processors, at most four: compilers use threads of their own."""
+    return max(1, min(4, len(os.sched_getaffinity(0))))

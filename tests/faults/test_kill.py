@@ -1,0 +1,144 @@
+"""Kills and interrupts at seeded random moments: nothing torn, nothing left, nothing done twice."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from tests.workbench import Workbench
+
+pytestmark = pytest.mark.toolchain
+
+INTERRUPTED = "interrupted: running steps were ended; what was finished is kept\n"
+MOMENTS = 3
+ACTIONS = 13
+
+
+def begin(bench: Workbench, *, workers: int = 2) -> "subprocess.Popen[str]":
+    """Start a run and wait until its first step has started."""
+    process = bench.start("run", "small", "--workers", str(workers), "--json")
+    deadline = time.monotonic() + 60
+    while not any(bench.root.glob(".tidemill/work/*/request.json")):
+        assert process.poll() is None, "the run ended before a step has started"
+        assert time.monotonic() < deadline, "no step has started"
+        time.sleep(0.01)
+    return process
+
+
+def below(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """The workers of a run that have a step running."""
+    try:
+        forked = psutil.Process(process.pid).children()
+        return [one for one in forked if one.status() != psutil.STATUS_ZOMBIE and one.children()]
+    except psutil.Error:
+        return []
+
+
+def kill_group(process: "subprocess.Popen[str]") -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+def kill_orchestrator(process: "subprocess.Popen[str]") -> None:
+    process.kill()
+
+
+def kill_a_worker(process: "subprocess.Popen[str]") -> None:
+    for worker in below(process)[:1]:
+        worker.kill()
+
+
+def kill_a_step(process: "subprocess.Popen[str]") -> None:
+    for worker in below(process)[:1]:
+        for child in worker.children()[:1]:
+            child.kill()
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    """Exit code and standard error, once nobody holds its pipes any more."""
+    _, err = process.communicate(timeout=120)
+    return process.returncode, err
+
+
+def expect_whole(bench: Workbench, *, finished: dict[str, str]) -> dict[str, str]:
+    """The records of the store, after seeing that it is sound and no finished action was redone."""
+    assert bench.no_survivors() == []
+    assert bench.torn() == []
+    records = bench.files("actions")
+    assert finished.items() <= records.items(), "a finished action was done again"
+    return records
+
+
+def converge(bench: Workbench, template: Workbench, *, finished: dict[str, str]) -> None:
+    """A plain run does the rest and comes to what an undisturbed run comes to."""
+    done = bench.run()
+    records = expect_whole(bench, finished=finished)
+    assert len(done.built) == len(records) - len(finished)
+    assert list(records) == list(template.files("actions"))
+    assert bench.outputs() == template.outputs()
+    assert bench.files("releases") == template.files("releases")
+    assert list((bench.root / ".tidemill/work").iterdir()) == []
+
+
+@pytest.mark.parametrize("kill", [kill_group, kill_orchestrator, kill_a_worker, kill_a_step])
+def test_after_a_kill_nothing_is_torn_or_left_and_a_plain_run_does_the_rest(
+    fresh: Workbench, template: Workbench, kill: Callable[["subprocess.Popen[str]"], None]
+) -> None:
+    moments = random.Random(f"tide {kill.__name__}")
+    finished: dict[str, str] = {}
+    for _ in range(MOMENTS):
+        process = begin(fresh)
+        time.sleep(moments.uniform(0.0, 1.5))
+        kill(process)
+        code, _ = ended(process)
+        assert code in (-signal.SIGKILL, 0, 5)
+        finished = expect_whole(fresh, finished=finished)
+        if len(finished) == ACTIONS:
+            shutil.rmtree(fresh.store)
+            finished = {}
+    converge(fresh, template, finished=finished)
+
+
+def test_a_lost_worker_is_a_failed_node_and_exit_code_five(fresh: Workbench) -> None:
+    process = begin(fresh)
+    while process.poll() is None and not (found := below(process)):
+        time.sleep(0.01)
+    found[0].kill()
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 5
+    assert '"outcome": "failed"' in out
+    (failed,) = [
+        node for node in fresh.call("status", "small", "--json", expect=5).json["nodes"]
+        if node["outcome"] == "failed"
+    ]  # fmt: skip
+    assert failed["reasons"] == [
+        "it did not run to its end and could not say why (killed, or the disk is full); run again"
+    ]
+    assert fresh.no_survivors() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupted_run_exits_with_130_and_leaves_no_child_and_no_torn_file(
+    fresh: Workbench, template: Workbench, number: signal.Signals, workers: int
+) -> None:
+    moments = random.Random(f"ebb {number} {workers}")
+    finished: dict[str, str] = {}
+    for _ in range(2):
+        process = begin(fresh, workers=workers)
+        time.sleep(moments.uniform(0.0, 0.8))
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        code, err = ended(process)
+        assert code == 130, err
+        assert err.endswith(INTERRUPTED)
+        assert "Traceback" not in err
+        finished = expect_whole(fresh, finished=finished)
+    converge(fresh, template, finished=finished)

@@ -1,0 +1,135 @@
+"""For each entry of the legalisation table: the graph and the compile with it, and without it.
+
+Run like exporter_probes.py, under the toolchain's interpreter.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import iree.compiler.tools as compiler
+import numpy as np
+import torch
+from iree import runtime
+from iree.turbine import aot
+from torch import nn
+
+from tests.exporter_probes import CPU
+from tidemill.exporters.legalise import TABLE, Legalisation, decompositions
+
+aten = torch.ops.aten
+
+
+class Call(nn.Module):  # type: ignore[misc]
+    """A function as a module."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *arrays: torch.Tensor) -> Any:
+        """Call it."""
+        return self.function(*arrays)
+
+
+def _attention(ids: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    """Causal attention inside packed sequences, which ``ids`` tell apart."""
+    places = torch.arange(ids.shape[1])
+    behind = places[None, :] <= places[:, None]
+    row, column = places[:, None], places[None, :]
+    allowed = behind & (ids[0][row] == ids[0][column])
+    mask = torch.where(allowed, 0.0, -6.0e4).to(query.dtype)
+    scores = query @ query.transpose(2, 3) * 0.125 + mask
+    wide = torch.float32 if query.dtype == torch.float16 else query.dtype
+    return torch.softmax(scores, -1, dtype=wide).to(query.dtype) @ query
+
+
+def _layer_norm(values: torch.Tensor) -> torch.Tensor:
+    return nn.functional.layer_norm(values, (384,))
+
+
+BITS = torch.tensor([[True, False, True], [True, True, False]])
+NUMBERS = torch.arange(6, dtype=torch.float32).reshape(2, 3) ** 2
+HALF = (torch.arange(4 * 384, dtype=torch.float32).sin().reshape(4, 384) * 3 + 20).to(torch.float16)
+QUERY = torch.arange(160, dtype=torch.float32).sin().reshape(1, 4, 5, 8).to(torch.float16)
+IDS = torch.tensor([[1, 1, 1, 2, 2]])
+CASES: dict[Any, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
+    aten.__and__.Tensor: (lambda x, y: x & y, (BITS, BITS.flip(0))),
+    aten.concat.default: (lambda x, y: torch.concat([x, y], 1), (NUMBERS, NUMBERS + 1)),
+    aten.diff.default: (lambda x: torch.diff(x, prepend=x[:, :1]), (NUMBERS,)),
+    aten.softmax.int: (_attention, (IDS, QUERY)),
+    aten.layer_norm.default: (_layer_norm, (HALF,)),
+}
+OPEN = {aten.softmax.int: ({1: "size"}, {2: "size"})}
+
+
+def look(entry: Legalisation, table: Sequence[Legalisation]) -> dict[str, Any]:
+    """Whether the operator is in the graph, whether that compiles, and how wrong its result is."""
+    function, arrays = CASES[entry.operator]
+    exported = torch.export.export(
+        Call(function), arrays, dynamic_shapes=_open(entry.operator), strict=False
+    )
+    before = _operators(exported)
+    lowered = exported.run_decompositions(decompositions(table))
+    found: dict[str, Any] = {
+        "before": entry.operator in before,
+        "after": entry.operator in _operators(lowered),
+    }
+    text = str(aot.export(lowered, function_name="main").mlir_module)
+    try:
+        flat = compiler.compile_str(text, input_type="auto", extra_args=CPU)
+    except compiler.CompilerToolError as error:
+        lines = str(error).splitlines()
+        return {**found, "error": next(line for line in lines if "error:" in line)}
+    wide = [item.double() if item.is_floating_point() else item for item in arrays]
+    exact = function(*wide)
+    return {
+        **found,
+        "wrong by": _difference(flat, arrays, exact),
+        "torch": _torch(function, exact, arrays),
+    }
+
+
+def _open(operator: Any) -> Any:
+    shapes = OPEN.get(operator)
+    if shapes is None:
+        return None
+    size = torch.export.Dim("size", min=2, max=64)
+    return (tuple(dict.fromkeys(places, size) for places in shapes),)
+
+
+def _operators(program: Any) -> set[Any]:
+    return {node.target for node in program.graph.nodes if node.op == "call_function"}
+
+
+def _difference(flat: bytes, arrays: Sequence[torch.Tensor], exact: torch.Tensor) -> float:
+    config = runtime.Config("local-sync")
+    vm_module = runtime.VmModule.copy_buffer(config.vm_instance, flat)
+    module = runtime.load_vm_modules(vm_module, config=config)[-1]
+    result = np.asarray(module.main(*[item.numpy() for item in arrays]).to_host())
+    wide = result.astype(np.float64)
+    return float(np.abs(wide - exact.double().numpy()).max())
+
+
+def _torch(
+    function: Callable[..., Any], exact: torch.Tensor, arrays: Sequence[torch.Tensor]
+) -> float:
+    return float((function(*arrays).double() - exact.double()).abs().max())
+
+
+def table() -> dict[str, Any]:
+    """Every entry, with the table and with the table less that entry."""
+    return {
+        str(entry.operator): {
+            "reason": entry.reason,
+            "with": look(entry, TABLE),
+            "without": look(entry, [other for other in TABLE if other is not entry]),
+        }
+        for entry in TABLE
+    }
+
+
+if __name__ == "__main__":
+    Path("findings.json").write_text(json.dumps({"table": table}[sys.argv[1]]()), encoding="utf-8")

@@ -1,0 +1,126 @@
+"""ONNX models made here, through the exporter. Run like exporter_probes.py."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from tests.exporter_probes import entries, message, run_on_cpu
+from tidemill.exporters.base import Dimension, InputSpec, Spec
+from tidemill.exporters.mlir import parameters_of
+from tidemill.exporters.onnx import EXPORTER
+
+KERNEL = np.cos(np.arange(160, dtype=np.float32)).reshape(8, 4, 5)
+MATRIX = np.sin(np.arange(240, dtype=np.float32)).reshape(8, 30)
+BIAS = np.linspace(-1, 1, 30, dtype=np.float32)
+SIGNAL = np.sin(np.arange(192, dtype=np.float32) / 3).reshape(3, 4, 16)
+
+
+def write_model(path: Path) -> None:
+    """Convolution over one axis, the largest value of each channel, a linear layer. Opset 13."""
+    axes = numpy_helper.from_array(np.array([2], dtype=np.int64), "axes:0")
+    nodes = [
+        helper.make_node("Conv", ["signal", "kernel:0"], ["filtered"]),
+        helper.make_node("GlobalMaxPool", ["filtered"], ["peaks"]),
+        helper.make_node("Squeeze", ["peaks", "axes:0"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "matrix"], ["product"]),
+        helper.make_node("Add", ["product", "bias"], ["scores"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "some graph",
+        [helper.make_tensor_value_info("signal", TensorProto.FLOAT, ["n", 4, 16])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 30])],
+        [
+            numpy_helper.from_array(KERNEL, "kernel:0"),
+            numpy_helper.from_array(MATRIX, "matrix"),
+            numpy_helper.from_array(BIAS, "bias"),
+            axes,
+        ],
+    )
+    opset = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+
+
+def spec_for(path: Path, **changes: Any) -> Spec:
+    """The request for the model above."""
+    fields: dict[str, Any] = {
+        "dtype": "f32",
+        "options": {},
+        "inputs": (InputSpec(name="signal", dtype="f32", shape=("batch", 4, 16)),),
+        "dynamic": {"batch": Dimension(min=1, max=8)},
+        "config": {},
+        "weights": {"model.onnx": path},
+    }
+    return Spec(**(fields | changes))
+
+
+def expected() -> Any:
+    """The same model in plain numpy, float64."""
+    windows = np.lib.stride_tricks.sliding_window_view(SIGNAL.astype(np.float64), 5, axis=2)
+    filtered = np.einsum("ncwk,ock->now", windows, KERNEL.astype(np.float64))
+    return filtered.max(axis=2) @ MATRIX.astype(np.float64) + BIAS
+
+
+def model() -> dict[str, Any]:
+    """Import, archive, reference, compiled program, refusals."""
+    path = Path("model.onnx")
+    write_model(path)
+    spec = spec_for(path)
+    facts = EXPORTER.export(spec, Path("a.mlir"))
+    Path("elsewhere").mkdir()
+    EXPORTER.export(spec, Path("elsewhere/b.mlir"))
+    EXPORTER.pack(spec, Path("model.irpa"))
+    stored = entries(Path("model.irpa"))
+    exact = EXPORTER.program(spec, "f64")([SIGNAL])[0]
+    result = run_on_cpu(Path("a.mlir"), Path("model.irpa"), SIGNAL)
+    text = Path("a.mlir").read_text(encoding="utf-8")
+    try:
+        own = ReferenceEvaluator(onnx.load(path)).run(None, {"signal": SIGNAL})[0]
+        onnx_alone: float | str = float(np.abs(own - expected()).max())
+    except ValueError as error:
+        onnx_alone = type(error).__name__
+    return {
+        "facts": facts,
+        "same": Path("elsewhere/b.mlir").read_bytes() == Path("a.mlir").read_bytes(),
+        "main": "func.func @main(" in text,
+        "external": sorted(stored),
+        "asked": sorted(parameters_of(Path("a.mlir"))),
+        "bits": stored == {"kernel_0": KERNEL.tobytes(), "matrix": MATRIX.tobytes()},
+        "exact dtype": str(exact.dtype),
+        "exact": float(np.abs(exact - expected()).max()),
+        "error": float(np.abs(result - expected()).max()),
+        "onnx alone": onnx_alone,
+        **refusals(path),
+    }
+
+
+def refusals(path: Path) -> dict[str, Any]:
+    """What wrong files and declarations are answered with."""
+    data = path.read_bytes()
+    Path("short.onnx").write_bytes(data[: len(data) // 2])
+    Path("empty.onnx").write_bytes(b"")
+    out = Path("x.mlir")
+
+    def exported(name: str, **changes: Any) -> dict[str, str]:
+        files = {"weights": {name: Path(name)}}
+        return message(lambda: EXPORTER.export(spec_for(path, **(files | changes)), out))
+
+    other = (InputSpec(name="sound", dtype="f32", shape=("batch", 4, 16)),)
+    twisted = (InputSpec(name="signal", dtype="i64", shape=("batch", 5, 16)),)
+    return {
+        "truncated": exported("short.onnx"),
+        "empty": exported("empty.onnx"),
+        "other name": exported("model.onnx", inputs=other),
+        "twisted": exported("model.onnx", inputs=twisted),
+        "half": message(lambda: EXPORTER.program(spec_for(path), "f16")),
+    }
+
+
+if __name__ == "__main__":
+    Path("findings.json").write_text(json.dumps({"model": model}[sys.argv[1]]()), encoding="utf-8")

@@ -1,0 +1,133 @@
+"""ls, show and pull as scripts call them, outside any checkout."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.unit.shop import Shop, open_shop
+
+GPU = "minilm/encoder/f16/gfx90a"
+LOST = f"{GPU}/model.vmfb"
+MODULE = "stories/decode/f32/cpu/model.vmfb"
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return open_shop(tmp_path)
+
+
+def call(
+    folder: Path, *arguments: str, store: str = "", expect: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """``tidemill …`` in ``folder``; TIDEMILL_STORE is ``store``."""
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "TIDEMILL_STORE": store, "PYTHONPATH": root, "COLUMNS": "160"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tidemill", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == expect, f"{done.stdout}\n{done.stderr}"
+    return done
+
+
+def test_the_environment_or_the_option_names_a_store_outside_a_checkout(
+    shop: Shop, tmp_path: Path
+) -> None:
+    url = str(shop.root)
+    by_environment = call(tmp_path, "ls", "stories", "--json", store=url)
+    by_option = call(tmp_path, "ls", "stories", "--json", "--store", url)
+    assert by_environment.stdout == by_option.stdout
+    assert len(json.loads(by_option.stdout)) == 5
+    assert call(tmp_path, "ls", expect=2).stderr == (
+        f"error: {tmp_path} is not in a tidemill workspace (no folder above it holds manifests/)\n"
+        "  Change into the checkout, or give --workspace.\n"
+    )
+
+
+def test_what_channels_have_alike_is_listed_once_with_both(shop: Shop, tmp_path: Path) -> None:
+    url = str(shop.root)
+    (at,) = (n for n, one in enumerate(shop.artifacts) if one.file == MODULE)
+    shop.artifacts[at] = msgspec.structs.replace(shop.artifacts[at], status="carried")
+    shop.publish("nightly")
+    for command in ("ls", "show"):
+        listed = json.loads(call(tmp_path, command, "stories", "--json", store=url).stdout)
+        assert [(one["kind"], one["status"], one["channel"]) for one in listed] == [
+            ("irpa", "validated", "nightly,smoke"),
+            ("mlir", "validated", "nightly,smoke"),
+            ("reference", "validated", "nightly,smoke"),
+            ("verdict", "validated", "nightly,smoke"),
+            ("vmfb", "carried", "nightly"),
+            ("vmfb", "validated", "smoke"),
+        ]
+        arguments = (command, "stories", "--json", "--channel", "smoke")
+        one_channel = json.loads(call(tmp_path, *arguments, store=url).stdout)
+        assert {one["channel"] for one in one_channel} == {"smoke"}
+    table = call(tmp_path, "ls", "stories", store=url).stdout.splitlines()
+    assert [table[0].split()[-1], table[1].split()[-1]] == ["channel", "nightly,smoke"]
+    shown = call(tmp_path, "show", "stories/*/*/cpu", store=url).stdout
+    assert "  channel  nightly\n" in shown
+    assert "  channel  nightly,smoke\n" in shown
+
+
+def test_a_pull_that_lacks_something_copies_the_rest_and_exits_three(
+    shop: Shop, tmp_path: Path
+) -> None:
+    shop.add(GPU, "vmfb", status="missing", reason="no compile", digest="", size=0)
+    shop.publish()
+    pull = ("pull", "minilm/*/f16/gfx*", "--channel", "smoke", "--to", "out", "--store", "store")
+    done = call(tmp_path, *pull, expect=3)
+    assert done.stdout == (
+        "channel 'smoke' (sequence 2): 4 copied, 0 unchanged\n"
+        f"not there: {LOST}: missing: no compile\n"
+    )
+    assert done.stderr.splitlines()[-2:] == [
+        f"error: 1 of what was asked for is not there: {LOST}",
+        "  Give --allow-missing to accept that, or ask for other addresses.",
+    ]
+    assert (tmp_path / "out/minilm/encoder/f16/gfx942/model.vmfb").is_file()
+    found = json.loads(call(tmp_path, *pull, "--json", expect=3).stdout)
+    assert [(one["file"], one["reason"]) for one in found["refused"]] == [(LOST, "no compile")]
+    allowed = call(tmp_path, *pull, "--allow-missing")
+    assert f"not there: {LOST}: missing: no compile\n" in allowed.stdout
+    assert "error" not in allowed.stderr
+
+
+def test_a_pull_of_nothing_but_what_is_missing_exits_three(shop: Shop, tmp_path: Path) -> None:
+    shop.add(GPU, "vmfb", status="expected-failure", reason="known", digest="", size=0)
+    shop.publish()
+    pull = ("pull", GPU, "--channel", "smoke", "--to", "out", "--store", "store")
+    done = call(tmp_path, *pull, "--allow-missing", expect=3)
+    assert done.stderr == (
+        "error: channel 'smoke' (sequence 2) cannot give what is asked for: "
+        f"{GPU} vmfb is expected-failure (known)\n"
+        "  ask for other addresses, or see the run's report\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pull_says_what_it_removed_and_what_it_left(shop: Shop, tmp_path: Path) -> None:
+    pull = ("pull", "--channel", "smoke", "--to", "out", "--store", "store", "--kind")
+    call(tmp_path, *pull, "vmfb", "stories", "minilm/*/f32")
+    shop.artifacts = [one for one in shop.artifacts if one.file != MODULE]
+    shop.publish()
+    kept = "minilm/encoder/f32/cpu/model.vmfb"
+    found = json.loads(call(tmp_path, *pull, "verdict", "stories", "--json").stdout)
+    assert (found["removed"], found["left_over"], found["refused"]) == ([MODULE], [kept], [])
+    shop.artifacts = [one for one in shop.artifacts if one.kind != "verdict"]
+    shop.publish()
+    assert call(tmp_path, *pull, "mlir", "stories").stdout == (
+        "channel 'smoke' (sequence 3): 1 copied, 0 unchanged\n"
+        "removed: stories/decode/f32/cpu/model.verdict: pulled earlier, and this release does not"
+        " have it\n"
+        f"left over: {kept}: pulled earlier, and not asked for now\n"
+    )

@@ -1,0 +1,64 @@
+"""ONNX models: import, archive, reference and refusals."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.probing import probe
+
+pytestmark = pytest.mark.toolchain
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> dict[str, Any]:
+    return probe(toolchain_python, tmp_path_factory.mktemp("o"), "onnx_probes.py", "model")
+
+
+def test_the_public_function_is_main_whatever_the_graph_is_called(found: dict[str, Any]) -> None:
+    assert found["main"]
+
+
+def test_mlir_does_not_depend_on_the_folder(found: dict[str, Any]) -> None:
+    assert found["same"]
+
+
+def test_large_initializers_are_external_and_packed_bit_for_bit(found: dict[str, Any]) -> None:
+    assert found["external"] == found["asked"] == ["kernel_0", "matrix"]
+    assert found["bits"]
+    assert found["facts"]["parameters"] == 2
+
+
+def test_the_f64_program_is_float64_and_right(found: dict[str, Any]) -> None:
+    assert found["exact dtype"] == "float64"
+    assert found["exact"] < 1e-13
+
+
+def test_the_compiled_model_agrees(found: dict[str, Any]) -> None:
+    assert found["error"] < 1e-5
+
+
+def test_onnx_itself_is_still_wrong_about_one_spatial_axis(found: dict[str, Any]) -> None:
+    """When this fails, onnx is mended and our GlobalMaxPool can go."""
+    alone = found["onnx alone"]
+    assert isinstance(alone, str) or alone > 0.1
+
+
+def test_a_damaged_file_is_refused(found: dict[str, Any]) -> None:
+    assert found["truncated"]["message"].startswith("short.onnx is not a readable ONNX model: ")
+    assert found["empty"]["message"].startswith("empty.onnx is not a readable ONNX model: ")
+    assert found["truncated"]["failure"] == found["empty"]["failure"] == "export"
+
+
+def test_inputs_that_do_not_fit_are_all_named(found: dict[str, Any]) -> None:
+    assert found["other name"]["message"] == (
+        "the graph's inputs are ['signal'], the manifest's ['sound']"
+    )
+    assert found["twisted"]["message"] == (
+        "the manifest's inputs do not fit the graph:"
+        " signal is FLOAT, not i64; signal dimension 1 is 4, not 5"
+    )
+
+
+def test_half_precision_is_refused(found: dict[str, Any]) -> None:
+    assert found["half"]["message"] == "an ONNX model runs in f32 or f64, not in f16"

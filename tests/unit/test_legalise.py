@@ -1,0 +1,51 @@
+"""Every entry of the legalisation table is needed, is applied, and computes what torch computes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.probing import probe
+
+pytestmark = pytest.mark.toolchain
+
+#: What goes wrong without the entry.
+FAILURES = {
+    "aten.__and__.Tensor": "failed to legalize operation 'torch.aten.__and__.Tensor'",
+    "aten.concat.default": 'name = "torch.aten.concat"',
+    "aten.diff.default": 'name = "torch.aten.diff"',
+    "aten.softmax.int": "exceeded stack allocation limit of 32768 bytes",
+}
+WORSE = {"aten.layer_norm.default"}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> dict[str, Any]:
+    return probe(toolchain_python, tmp_path_factory.mktemp("t"), "legalise_probes.py", "table")
+
+
+def test_every_entry_has_a_case_here_and_a_reason(table: dict[str, Any]) -> None:
+    assert set(table) == set(FAILURES) | WORSE
+    assert all(entry["reason"] for entry in table.values())
+
+
+def test_the_operator_is_in_the_exported_graph_and_gone_after(table: dict[str, Any]) -> None:
+    seen = {name: (it["with"]["before"], it["with"]["after"]) for name, it in table.items()}
+    assert seen == dict.fromkeys(table, (True, False))
+    assert all(entry["without"]["after"] for entry in table.values())
+
+
+@pytest.mark.parametrize("operator", sorted(FAILURES))
+def test_without_the_entry_the_compile_fails(table: dict[str, Any], operator: str) -> None:
+    assert FAILURES[operator] in table[operator]["without"]["error"]
+
+
+@pytest.mark.parametrize("operator", sorted(WORSE))
+def test_without_the_entry_the_result_is_much_worse(table: dict[str, Any], operator: str) -> None:
+    entry = table[operator]
+    assert entry["without"]["wrong by"] > 5 * entry["without"]["torch"]
+
+
+def test_with_the_table_the_result_is_as_good_as_torchs(table: dict[str, Any]) -> None:
+    for entry in table.values():
+        assert entry["with"]["wrong by"] <= 1.5 * entry["with"]["torch"]

@@ -1,0 +1,76 @@
+"""The failure bundle: a small archive with what reproduces one failed action.
+
+It holds the action (key parts, exact command, tools), the request, the log and a script; inputs are
+named by digest, and small ones (MLIR) are inside. Equal contents give equal bytes.
+"""
+
+import gzip
+import io
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+MAX_INPUT_BYTES = 8 << 20
+#: What a command writes to; it expects them to be there.
+WRITTEN_FOLDERS = ("out", "tmp")
+
+
+def reproduce_command(key: str, *, toolchain: str = "default") -> str:
+    """The one command that rebuilds the work folder of an action and runs it again."""
+    other = "" if toolchain == "default" else f" --toolchain {toolchain}"
+    return f"tidemill repro {key}{other}"
+
+
+def make_bundle(
+    *,
+    key: str,
+    parts: Mapping[str, Any],
+    command: Sequence[str],
+    log: bytes,
+    folder: Path,
+) -> bytes:
+    """The bytes of the bundle. ``folder`` is the action's work folder, inputs below ``in/``."""
+    action = {"key": key, "parts": parts, "command": list(command)}
+    files: dict[str, bytes] = {
+        "README.txt": _readme(key).encode(),
+        "action.json": json.dumps(action, indent=1, sort_keys=True).encode(),
+        "command.txt": (" ".join(command) + "\n").encode(),
+        "log.txt": log,
+    }
+    for path in sorted((folder / "in").rglob("*")):
+        if path.is_file() and path.stat().st_size <= MAX_INPUT_BYTES:
+            files[path.relative_to(folder).as_posix()] = path.read_bytes()
+    request = folder / "request.json"
+    if request.exists():
+        files["request.json"] = request.read_bytes()
+    return _archive(files)
+
+
+def _archive(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for name in WRITTEN_FOLDERS:
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(folder)
+        for name, data in sorted(files.items()):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            member.mode = 0o644
+            archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def _readme(key: str) -> str:
+    return (
+        "A failed action of tidemill.\n\n"
+        f"With the workspace and its store at hand:  {reproduce_command(key)}\n"
+        "Without: unpack this, install the tools that action.json names under parts.tools, put\n"
+        "the inputs that are not here under in/ (action.json names their sha256), and run\n"
+        "command.txt.\n"
+    )

@@ -1,0 +1,196 @@
+"""Is an action's result there and sound? ``look_up`` → Hit or Miss(reason); ``record`` keeps one.
+
+A hit needs the record and every blob that it names, with bytes that were hashed and found right.
+Any trouble with the cache is a miss, counted, never a failed build. A local index spares reading
+records again; it is keyed by each record's stamp, so losing it costs time and nothing else.
+"""
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from tidemill.digest import Digest, digest_bytes
+from tidemill.errors import StoreError
+from tidemill.records import ActionResult, Failure, Output, encode
+from tidemill.store.contract import Entry, Store
+from tidemill.store.layout import action_name, blob_name, failure_name
+from tidemill.store.verified import Verified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """The action's outputs are in the store, sound."""
+
+    key: str
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Miss:
+    """The action must run. ``damaged``: a record exists but cannot be used, so it is replaced."""
+
+    reason: str
+    damaged: bool = False
+
+
+class _Indexed(msgspec.Struct, frozen=True, array_like=True):
+    stamp: str
+    key: str
+    outputs: tuple[Output, ...]
+
+
+class _Index(msgspec.Struct, array_like=True):
+    url: str
+    records: dict[str, _Indexed]
+
+
+def seal_of(result: ActionResult) -> str:
+    """The digest of everything in a record but its seal: a flipped byte cannot pass unseen."""
+    return digest_bytes(encode(msgspec.structs.replace(result, seal="")))
+
+
+@dataclass(slots=True)
+class Cache:
+    """Looks results up in one store. ``index_file`` may be absent, stale or damaged."""
+
+    store: Store
+    verified: Verified
+    index_file: Path
+    errors: int = 0
+    _index: dict[str, _Indexed] = field(default_factory=dict)
+    _listed: dict[str, Entry] | None = None
+    _changed: bool = False
+
+    def prime(self) -> None:
+        """List records and blobs once, so that looking up thousands of keys costs no more calls."""
+        self._load_index()
+        try:
+            listed = {entry.name: entry for entry in self.store.list("actions/")}
+            listed |= {entry.name: entry for entry in self.store.list("blobs/")}
+            listed |= {entry.name: entry for entry in self.store.list("failures/")}
+        except StoreError:
+            self.errors += 1
+            return
+        self._listed = listed
+
+    def forget_listing(self) -> None:
+        """Ask the store itself from now on: other processes are writing."""
+        self._listed = None
+
+    def _entry(self, name: str) -> Entry | None:
+        if self._listed is not None:
+            return self._listed.get(name)
+        return self.store.stat(name)
+
+    def look_up(self, step: str, key: str) -> Hit | Miss:
+        """The result under a key, or why there is none that can be used."""
+        name = action_name(step, key)
+        try:
+            entry = self._entry(name)
+            if entry is None:
+                return Miss(reason="not built yet")
+            indexed = self._indexed(name, entry)
+            if indexed is None or indexed.key != key:
+                return Miss(reason="its record is damaged", damaged=True)
+            for output in indexed.outputs:
+                digest = Digest(output.digest)
+                blob = self._entry(blob_name(digest))
+                if why := self.verified.is_sound(self.store, digest, size=output.size, entry=blob):
+                    return Miss(reason=f"{output.name}: {why}", damaged=True)
+        except StoreError as error:
+            self.errors += 1
+            return Miss(reason=f"the store cannot say: {error.message}")
+        return Hit(key=key, outputs=indexed.outputs)
+
+    def _indexed(self, name: str, entry: Entry) -> _Indexed | None:
+        known = self._index.get(name)
+        if known is not None and known.stamp == entry.stamp:
+            return known
+        result = self._read_result(name)
+        if result is None:
+            return None
+        indexed = _Indexed(entry.stamp, result.key, (*result.outputs, result.log))
+        self._index[name] = indexed
+        self._changed = True
+        return indexed
+
+    def _read_result(self, name: str) -> ActionResult | None:
+        data = self.store.read(name)
+        try:
+            result = msgspec.json.decode(data or b"", type=ActionResult)
+        except ValueError:  # msgspec's errors, and bytes that are not UTF-8
+            return None
+        return result if result.seal == seal_of(result) else None
+
+    def result(self, step: str, key: str) -> ActionResult | None:
+        """The whole record under a key, or None when it is absent or damaged. Raises StoreError."""
+        return self._read_result(action_name(step, key))
+
+    def failure(self, step: str, key: str) -> Failure | None:
+        """The recorded failure under a key, or None."""
+        name = failure_name(step, key)
+        try:
+            if self._entry(name) is None:
+                return None
+            failure = msgspec.json.decode(self.store.read(name) or b"", type=Failure)
+        except (StoreError, ValueError):
+            self.errors += 1
+            return None
+        return failure if failure.key == key else None
+
+    def record(self, result: ActionResult, *, replacing: bool) -> ActionResult:
+        """Keep a result whose blobs are already stored; return the one that holds from now on.
+
+        The first writer wins and the loser adopts the winner's record, unless ``replacing`` says
+        that the record which is there cannot be used (or that a person forced the rebuild).
+        """
+        name = action_name(result.step, result.key)
+        result = msgspec.structs.replace(result, seal=seal_of(result))
+        held = result
+        if replacing:
+            self.store.replace(name, encode(result))
+        elif not self.store.create(name, encode(result)):
+            winner = self._read_result(name)
+            if winner is None or winner.key != result.key:
+                self.store.replace(name, encode(result))
+            else:
+                held = winner
+        self.store.remove(failure_name(result.step, result.key))
+        return held
+
+    def record_failure(self, failure: Failure, *, superseding: bool = False) -> None:
+        """Keep a failure beside the results; the newest one counts.
+
+        ``superseding``: a forced rebuild has shown that an older result under the key does not
+        hold, so its record goes.
+        """
+        self.store.replace(failure_name(failure.step, failure.key), encode(failure))
+        if superseding:
+            self.store.remove(action_name(failure.step, failure.key))
+
+    def _load_index(self) -> None:
+        try:
+            seal, _, data = self.index_file.read_bytes().partition(b"\n")
+            if seal.decode("ascii") != digest_bytes(data):
+                return
+            index = msgspec.msgpack.decode(data, type=_Index)
+        except (OSError, ValueError):
+            return
+        if index.url == self.store.url:
+            self._index = index.records
+
+    def save_index(self) -> None:
+        """Keep the index for the next start. Trouble is ignored: it only costs time."""
+        self.verified.save()
+        if not self._changed:
+            return
+        temporary = self.index_file.with_name(f"{self.index_file.name}.{os.getpid()}")
+        data = msgspec.msgpack.encode(_Index(self.store.url, self._index))
+        with contextlib.suppress(OSError):
+            self.index_file.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(digest_bytes(data).encode("ascii") + b"\n" + data)
+            temporary.replace(self.index_file)
+        self._changed = False

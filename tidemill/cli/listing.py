@@ -1,0 +1,55 @@
+"""What the reading commands share: the store to read, and the released artifacts in it."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tidemill import channels
+from tidemill.address import matches
+from tidemill.cli.output import workspace_of
+from tidemill.client import resolve
+from tidemill.errors import UsageError
+from tidemill.records import Artifact
+from tidemill.store import open_store
+from tidemill.store.contract import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An artifact and the channels that have it, joined by commas."""
+
+    artifact: Artifact
+    channel: str
+
+    def as_dict(self, fields: Sequence[str] = ()) -> dict[str, Any]:
+        """The artifact's ``fields`` (all of them by default), and its channel."""
+        known = msgspec.to_builtins(self.artifact)
+        return {**{name: known[name] for name in fields or known}, "channel": self.channel}
+
+
+def store_of(workspace_dir: Path | None, store_url: str | None) -> Store:
+    """The store to read. It must be there already; a checkout is needed only to find it."""
+    url = store_url or os.environ.get("TIDEMILL_STORE")
+    return open_store(url or workspace_of(workspace_dir, None).store_url, must_exist=True)
+
+
+def released(store: Store, pattern: str = "*", *, channel: str) -> list[Listed]:
+    """The artifacts of a channel's head, or of the heads of all channels, that fit ``pattern``.
+
+    A file that channels have with the same bytes and the same status appears once.
+    """
+    names = (channel,) if channel else channels.names(store)
+    if not names:
+        raise UsageError("the store has no channel yet", hint="Run one: tidemill run smoke")
+    found: dict[tuple[str, str, str], tuple[Artifact, list[str]]] = {}
+    for name in names:
+        for item in resolve(store, channel=name).release.artifacts:
+            if matches(pattern, item.address):
+                key = (item.file, item.digest, item.status)
+                found.setdefault(key, (item, []))[1].append(name)
+    listed = [Listed(item, ",".join(sorted(set(having)))) for item, having in found.values()]
+    return sorted(listed, key=lambda one: (one.artifact.address, one.artifact.file, one.channel))

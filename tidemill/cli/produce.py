@@ -1,0 +1,281 @@
+"""plan, run, release: the producer's commands."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from tidemill.cli.output import (
+    complain,
+    console,
+    json_option,
+    say_json,
+    workspace_of,
+    workspace_options,
+)
+from tidemill.errors import UsageError
+from tidemill.graph import NodeId, Selection, select
+from tidemill.mill import Mill
+from tidemill.records import STAGES, RunReport
+from tidemill.report.live import NullView, open_view
+from tidemill.report.terminal import table
+from tidemill.workspace import Workspace
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_SELECTED = ("model", "component", "variant", "target")
+
+
+def selection_options(command: Command) -> Command:
+    """--model, --component, --variant, --target (shell-style patterns) and --stage.
+
+    The command gets them together as ``selection``.
+    """
+
+    @functools.wraps(command)
+    def selecting(*args: Any, stage: str | None, **options: Any) -> Any:
+        parts = {name: options.pop(name) for name in _SELECTED}
+        return command(*args, selection=Selection(stage=stage or "", **parts), **options)
+
+    wrapped: Any = selecting
+    for name in reversed(_SELECTED):
+        wrapped = click.option(
+            f"--{name}", default="*", metavar="G", help=f"Only this {name} (globs allowed)."
+        )(wrapped)
+    selected: Command = click.option(
+        "--stage", type=click.Choice(STAGES), default=None, help="Only up to this stage."
+    )(wrapped)
+    return selected
+
+
+def toolchain_option(command: Command) -> Command:
+    """--toolchain."""
+    return click.option(
+        "--toolchain", default="default", show_default=True, help="A lock below toolchains/."
+    )(command)
+
+
+def pipelines_of(workspace: Workspace) -> Any:
+    """The checkout's ``pipelines`` package: it belongs to the workspace, not to the wheel."""
+    if str(workspace.root) not in sys.path:
+        sys.path.insert(0, str(workspace.root))
+    try:
+        import pipelines  # noqa: PLC0415 - found only once the workspace is known
+    except ModuleNotFoundError:
+        raise UsageError(f"{workspace.root} has no pipelines/ package") from None
+    return pipelines
+
+
+def open_selected(
+    workspace: Workspace, pipeline: str, *, toolchain: str, retry_failed: bool = False
+) -> tuple[Mill, Any]:
+    """The mill over a pipeline, and the pipeline."""
+    chosen = pipelines_of(workspace).load(pipeline)
+    from pipelines.runner import open_pipeline  # noqa: PLC0415
+
+    mill = open_pipeline(workspace, chosen, toolchain=toolchain, retry_failed=retry_failed)
+    return mill, chosen
+
+
+def named_nodes(mill: Mill, selection: Selection) -> set[NodeId]:
+    """The nodes that a selection names. Raises UsageError when it names none."""
+    named = select(mill.graph, selection)
+    if not named:
+        addresses = sorted({str(node.address) for node in mill.graph.nodes.values()})
+        raise UsageError(
+            "nothing fits that selection",
+            hint=f"There are {len(addresses)} addresses, such as {', '.join(addresses[:6])}.",
+        )
+    return named
+
+
+_STATE_STYLES = {"up-to-date": "green", "build": "yellow", "blocked": "dim"}
+
+
+@click.command()
+@click.argument("pipeline")
+@selection_options
+@toolchain_option
+@click.option("--retry-failed", is_flag=True, help="Plan failed actions again.")
+@click.option("--why", is_flag=True, help="Give the reason for each node, up to date or not.")
+@json_option
+@workspace_options
+def plan(
+    pipeline: str,
+    *,
+    selection: Selection,
+    toolchain: str,
+    retry_failed: bool,
+    why: bool,
+    as_json: bool,
+    workspace_dir: Path | None,
+    store_url: str | None,
+) -> None:
+    """Show what `run PIPELINE` would do, and build nothing. A damaged blob goes to quarantine."""
+    workspace = workspace_of(workspace_dir, store_url)
+    mill, _ = open_selected(workspace, pipeline, toolchain=toolchain, retry_failed=retry_failed)
+    wanted = mill.graph.ancestors(named_nodes(mill, selection))
+    nodes = []
+    for name, node in mill.graph.nodes.items():
+        if name in wanted:
+            state = mill.states.of(name)
+            reasons = mill.why(name, state) if why or as_json else list(state.reasons)
+            if why and state.state == "up-to-date" and state.bound:
+                reasons = [f"recorded under key {state.bound.key[:12]}, and its files are sound"]
+            nodes.append(
+                {
+                    "address": str(node.address),
+                    "stage": node.stage,
+                    "state": state.state,
+                    "reasons": reasons,
+                }
+            )
+    mill.save()
+    if as_json:
+        say_json({"nodes": nodes})
+        return
+    _show_plan(nodes, why=why, notes=mill.notes)
+
+
+def _show_plan(nodes: list[dict[str, Any]], *, why: bool, notes: tuple[str, ...]) -> None:
+    shown = Table(box=None, pad_edge=False)
+    for heading in ("stage", "address", "state", "why" if why else ""):
+        shown.add_column(heading, overflow="fold")
+    listed = 0
+    for node in nodes:
+        if why or node["state"] != "up-to-date":
+            listed += 1
+            reason = "; ".join(node["reasons"]) if why else ""
+            state = Text(node["state"], style=_STATE_STYLES[node["state"]])
+            shown.add_row(node["stage"], node["address"], state, reason)
+    screen = console()
+    if listed:
+        screen.print(shown)
+    counts = dict.fromkeys(_STATE_STYLES, 0)
+    for node in nodes:
+        counts[node["state"]] += 1
+    for note in notes:
+        screen.print(f"note: {note}")
+    screen.print(
+        f"{len(nodes)} nodes: {counts['up-to-date']} up to date, {counts['build']} to build,"
+        f" {counts['blocked']} blocked"
+    )
+
+
+@click.command()
+@click.argument("pipeline")
+@selection_options
+@toolchain_option
+@click.option("--workers", type=click.IntRange(1, 256), help="Parallel steps [processors, max 4].")
+@click.option("--scheduler", default="", metavar="URL", help="A luigid to share work through.")
+@click.option("--force", is_flag=True, help="Build the selected nodes even if up to date.")
+@click.option("--retry-failed", is_flag=True, help="Try recorded failures again.")
+@click.option("--offline", is_flag=True, help="Refuse to fetch; everything else runs.")
+@click.option("--no-release", is_flag=True, help="Build only; leave the channel alone.")
+@click.option("--no-progress", is_flag=True, help="Plain lines instead of a live view.")
+@json_option
+@workspace_options
+def run(
+    pipeline: str,
+    *,
+    selection: Selection,
+    toolchain: str,
+    workers: int | None,
+    scheduler: str,
+    force: bool,
+    retry_failed: bool,
+    offline: bool,
+    no_release: bool,
+    no_progress: bool,
+    as_json: bool,
+    workspace_dir: Path | None,
+    store_url: str | None,
+) -> int:
+    """Build what is not up to date. A run of a whole pipeline also releases, moves its channel."""
+    workspace = workspace_of(workspace_dir, store_url)
+    mill, chosen = open_selected(
+        workspace, pipeline, toolchain=toolchain, retry_failed=retry_failed
+    )
+    from pipelines.runner import Options, default_workers, run_pipeline  # noqa: PLC0415
+
+    named = named_nodes(mill, selection)
+    if offline:
+        _refuse_fetches(mill, named)
+    options = Options(
+        selection=selection,
+        workers=workers or default_workers(),
+        scheduler=scheduler,
+        force=force,
+        publish=not no_release,
+    )
+    with _view(quiet=as_json, progress=not no_progress) as view:
+        report = run_pipeline(mill, chosen, options=options, view=view)
+    _show_report(mill, report, as_json=as_json)
+    if not selection.whole and chosen.channel and not as_json:
+        complain(f"Part of the pipeline ran, so channel {chosen.channel} was left alone.")
+    return report.exit_code
+
+
+def _view(*, quiet: bool, progress: bool) -> Any:
+    """What shows the run on standard error; nothing in a script that asks for JSON."""
+    screen = console(stderr=True)
+    return NullView() if quiet and not screen.is_terminal else open_view(screen, progress=progress)
+
+
+def _refuse_fetches(mill: Mill, named: set[NodeId]) -> None:
+    needed = [
+        str(mill.graph.nodes[name].address)
+        for name in sorted(mill.graph.ancestors(named))
+        if mill.graph.nodes[name].stage == "fetch" and mill.states.of(name).state == "build"
+    ]
+    if needed:
+        raise UsageError(
+            f"--offline, but these sources are not in the store: {', '.join(needed)}",
+            hint="Run once without --offline.",
+        )
+
+
+def _show_report(mill: Mill, report: RunReport, *, as_json: bool) -> None:
+    if as_json:
+        fields = ("address", "stage", "outcome", "seconds", "peak_memory_bytes", "key")
+        nodes = [{name: getattr(node, name) for name in fields} for node in report.nodes]
+        say_json(
+            {
+                "run": report.run,
+                "nodes": nodes,
+                "release": report.release,
+                "channel": report.channel,
+                "exit_code": report.exit_code,
+                "problems": list(report.problems),
+            }
+        )
+        return
+    assert mill.folder is not None  # noqa: S101 - the run made it
+    console().print(table(report, page=str(mill.folder / "index.html")))
+
+
+@click.command()
+@click.argument("pipeline")
+@toolchain_option
+@json_option
+@workspace_options
+def release(
+    pipeline: str,
+    *,
+    toolchain: str,
+    as_json: bool,
+    workspace_dir: Path | None,
+    store_url: str | None,
+) -> int:
+    """Release what the store holds for PIPELINE and move its channel. Builds nothing."""
+    workspace = workspace_of(workspace_dir, store_url)
+    mill, chosen = open_selected(workspace, pipeline, toolchain=toolchain)
+    from pipelines.runner import publish_only  # noqa: PLC0415
+
+    report = publish_only(mill, chosen, view=NullView())
+    _show_report(mill, report, as_json=as_json)
+    return report.exit_code

@@ -1,0 +1,203 @@
+"""manifest, toolchain, doctor: the checkout itself."""
+
+import json
+import shutil
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from tidemill.cli.output import (
+    complain,
+    console,
+    json_option,
+    say,
+    say_json,
+    size_text,
+    workspace_of,
+    workspace_options,
+)
+from tidemill.errors import ExitCode, ManifestError, UsageError
+from tidemill.expectations import unmatched
+from tidemill.graph_build import build_graph
+from tidemill.manifest.load import Manifests, load_manifests
+from tidemill.manifest.model import ManifestPart
+from tidemill.opening import open_mill
+from tidemill.toolchain.environment import folder_of, locate, require, sync
+from tidemill.toolchain.lock import Lock, read_lock
+from tidemill.toolchain.pin import pin as pin_requirements
+from tidemill.toolchain.pin import read_requirements
+from tidemill.toolchain.probe import probe
+from tidemill.workspace import Workspace
+
+
+@click.group()
+def manifest() -> None:
+    """Check manifests; print their JSON Schema."""
+
+
+@manifest.command("check")
+@json_option
+@workspace_options
+def manifest_check(*, as_json: bool, workspace_dir: Path | None, store_url: str | None) -> int:
+    """Read every file below manifests/ and report all problems, each with file, line and path."""
+    workspace = workspace_of(workspace_dir, store_url)
+    try:
+        manifests = load_manifests(workspace.root)
+        _check_expectations(workspace, manifests)
+    except ManifestError as error:
+        if not as_json:
+            raise
+        *problems, _ = error.message.splitlines()
+        say_json({"problems": problems})
+        return ExitCode.USAGE
+    if as_json:
+        say_json({"problems": [], "models": sorted(manifests.models)})
+        return ExitCode.GOOD
+    components = sum(len(model.components) for model in manifests.models.values())
+    say(
+        f"{len(manifests.models)} models, {components} components,"
+        f" {len(manifests.targets.targets)} targets,"
+        f" {len(manifests.expectations)} expectations: no problem"
+    )
+    return ExitCode.GOOD
+
+
+def _check_expectations(workspace: Workspace, manifests: Manifests) -> None:
+    """Raise ManifestError that lists the expectations that fit no declared node.
+
+    Which targets there are does not depend on the lock, but flags need a compiler's version.
+    """
+    path = workspace.lock_file("default")
+    if not path.exists():
+        return
+    lock = read_lock(path)
+    graph = build_graph(
+        manifests.models.values(),
+        targets=manifests.targets.targets,
+        compiler=lock.version("iree-base-compiler"),
+    )
+    nodes = [(node.stage, str(node.address)) for node in graph.nodes.values()]
+    if lost := unmatched(manifests.expectations, nodes=nodes):
+        lines = "\n".join(f"manifests/expectations.yaml: {line}" for line in lost)
+        raise ManifestError(f"{lines}\n{len(lost)} expectations fit nothing")
+
+
+@manifest.command("schema")
+def manifest_schema() -> None:
+    """Print the JSON Schema of a model manifest, for editors."""
+    say(json.dumps(ManifestPart.model_json_schema(by_alias=True), indent=1))
+
+
+@click.group()
+def toolchain() -> None:
+    """List, sync, pin and lint toolchains."""
+
+
+def _locks(workspace: Workspace) -> list[Lock]:
+    return [read_lock(path) for path in sorted((workspace.root / "toolchains").glob("*.lock"))]
+
+
+@toolchain.command("list")
+@json_option
+@workspace_options
+def toolchain_list(*, as_json: bool, workspace_dir: Path | None, store_url: str | None) -> None:
+    """List the locks, whether each is built here, and the versions that matter."""
+    workspace = workspace_of(workspace_dir, store_url)
+    shown = ("torch", "iree-turbine", "iree-base-compiler", "iree-base-runtime", "transformers")
+    rows = []
+    for lock in _locks(workspace):
+        built = locate(workspace.state, lock)
+        rows.append(
+            {
+                "name": lock.name,
+                "digest": lock.digest,
+                "built": str(built.root) if built else "",
+                "versions": {name: lock.pins[name].version for name in shown if name in lock.pins},
+            }
+        )
+    if as_json:
+        say_json(rows)
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("toolchain", "digest", "built", *shown):
+        table.add_column(heading, overflow="fold")
+    for lock, row in zip(_locks(workspace), rows, strict=True):
+        versions = [lock.pins[name].version if name in lock.pins else "" for name in shown]
+        built_word = "yes" if row["built"] else "no"
+        table.add_row(lock.name, lock.digest[:12], built_word, *versions)
+    console().print(table)
+
+
+@toolchain.command("sync")
+@click.argument("name", default="default")
+@click.option("--force", is_flag=True, help="Build again even if complete.")
+@workspace_options
+def toolchain_sync(
+    name: str, *, force: bool, workspace_dir: Path | None, store_url: str | None
+) -> None:
+    """Build the environment of a lock, unless it is there already."""
+    workspace = workspace_of(workspace_dir, store_url)
+    lock = read_lock(workspace.lock_file(name))
+    built = sync(workspace.state, lock, report=complain, force=force)
+    say(str(built.root))
+
+
+@toolchain.command("pin")
+@click.argument("name", default="default")
+@workspace_options
+def toolchain_pin(name: str, *, workspace_dir: Path | None, store_url: str | None) -> None:
+    """Resolve toolchains/NAME.in and write toolchains/NAME.lock with hashes."""
+    workspace = workspace_of(workspace_dir, store_url)
+    path = workspace.lock_file(name)
+    header = f"Made by: tidemill toolchain pin {name}"
+    text = pin_requirements(read_requirements(path.with_suffix(".in")), header=header)
+    path.write_text(text, encoding="utf-8")
+    say(f"{path}: {len(read_lock(path).pins)} packages")
+
+
+@toolchain.command("lint")
+@click.argument("name", default="default")
+@workspace_options
+def toolchain_lint(name: str, *, workspace_dir: Path | None, store_url: str | None) -> None:
+    """Check every flag of every target and model against the toolchain's own compiler."""
+    workspace = workspace_of(workspace_dir, store_url)
+    mill = open_mill(workspace, toolchain=name)
+    for note in mill.notes:
+        say(f"translated: {note}")
+    count = sum(node.stage == "compile" for node in mill.graph.nodes.values())
+    say(f"{count} compile commands: every flag is known to iree-base-compiler")
+
+
+@click.command()
+@workspace_options
+def doctor(*, workspace_dir: Path | None, store_url: str | None) -> int:
+    """Say what this host can build and validate, and what is missing."""
+    workspace = workspace_of(workspace_dir, store_url)
+    say(f"workspace  {workspace.root}")
+    say(f"store      {workspace.store_url}")
+    free = shutil.disk_usage(workspace.root).free
+    say(f"disk       {size_text(free)} free")
+    for tool, why in (("git", "checkouts"), ("npm", "npm: sources")):
+        say(f"{tool:10} {shutil.which(tool) or f'not installed (needed for {why})'}")
+    say(f"toolchains {folder_of(workspace.state)}")
+    good = True
+    for lock in _locks(workspace):
+        built = locate(workspace.state, lock)
+        good = good and built is not None
+        say(f"  {lock.name}: {'built' if built else f'run: tidemill toolchain sync {lock.name}'}")
+    try:
+        _say_targets(workspace)
+    except UsageError as error:
+        say(f"targets    unknown: {error.message}")
+        good = False
+    return ExitCode.GOOD if good else ExitCode.STORE
+
+
+def _say_targets(workspace: Workspace) -> None:
+    environment = require(workspace.state, read_lock(workspace.lock_file("default")))
+    devices = probe(environment)
+    say("targets")
+    for name, target in load_manifests(workspace.root).targets.targets.items():
+        why = devices.absent(needs=target.needs, chip=target.chip)
+        say(f"  {name:10} {why or 'can be validated here'}")

@@ -1,0 +1,280 @@
+"""Runs one action: empty work folder → child process → hash → blobs → record. Nothing else.
+
+It decides nothing about whether to run. It either returns the record that holds, or raises
+ActionFailed after keeping a Failure with its log and bundle in the store.
+"""
+
+import datetime
+import errno
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tidemill.bundle import make_bundle, reproduce_command
+from tidemill.cache import Cache
+from tidemill.child import ChildEnd, ChildLimits, run_child
+from tidemill.code import fresh_code_digest
+from tidemill.digest import Digest, digest_file
+from tidemill.ending import LOG, answer_of, diagnosis_of, last_line
+from tidemill.errors import BlobDamaged, ExitCode, FailureClass, TidemillError
+from tidemill.failures import Diagnosis
+from tidemill.keys import Bound
+from tidemill.records import ActionResult, Failure, Output, Stage
+from tidemill.steps.compile import STATISTICS, compile_command, compile_facts
+from tidemill.steps.table import STEPS
+from tidemill.steps.work.protocol import (
+    OUT,
+    REQUEST,
+    Request,
+    Response,
+)
+from tidemill.store.contract import BlobMissing, Store
+from tidemill.toolchain.environment import Environment
+from tidemill.workfolder import place_inputs, work_folder
+
+WORK_MAIN = Path(__file__).parent / "steps" / "work" / "main.py"
+
+#: What a child in the toolchain may see of the caller's environment: devices and drivers, no more.
+_PASSED = (
+    "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "LD_LIBRARY_PATH",
+    "ROCR_VISIBLE_DEVICES",
+    "VK_DRIVER_FILES",
+    "VK_ICD_FILENAMES",
+)
+
+Beat = Callable[[float, int, str], None]
+
+
+class ActionFailed(TidemillError):  # noqa: N818 - named as BlobDamaged is
+    """One action failed; ``failure`` is what was recorded."""
+
+    def __init__(self, failure: Failure) -> None:
+        line = f": {failure.lines[0]}" if failure.lines else ""
+        super().__init__(
+            f"{failure.step} {failure.address}: {failure.failure}{line}", hint=failure.hint
+        )
+        self.failure = failure
+
+
+class CodeChanged(TidemillError):  # noqa: N818 - named as BlobDamaged is
+    """Our own code was edited while the action ran: what it made belongs to no key."""
+
+    exit_code = ExitCode.STORE
+
+
+class InputLost(TidemillError):  # noqa: N818 - named as BlobDamaged is
+    """An input's bytes are damaged or gone: it was discarded and must be built again."""
+
+    exit_code = ExitCode.STORE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where actions run: the store, the cache over it, the toolchain, and the folder for work."""
+
+    store: Store
+    cache: Cache
+    environment: Environment
+    work: Path
+    device_uri: str = ""
+    beat: Beat | None = None
+
+
+def execute(bound: Bound, *, place: Place, replacing: bool) -> ActionResult:
+    """Run an action and keep its result. Raises ActionFailed, InputLost or StoreError."""
+    with work_folder(place.work) as folder:
+        try:
+            inputs = place_inputs(place.store, bound.inputs, folder=folder)
+        except (BlobDamaged, BlobMissing) as lost:
+            raise InputLost(lost.message, hint="It is rebuilt by the next pass.") from lost
+        request = Request(step=bound.node.stage, fields=_fields(bound), inputs=inputs)
+        (folder / REQUEST).write_text(request.to_json(), encoding="utf-8")
+        command = command_of(
+            bound.node.stage, fields=bound.node.fields, environment=place.environment
+        )
+        end, trouble = _run(command, bound=bound, place=place, folder=folder)
+        refuse_edited_code(bound)
+        if trouble is None:
+            return _keep(bound, end, place=place, folder=folder, replacing=replacing)
+        raise ActionFailed(
+            _keep_failure(bound, (end, trouble), place=place, folder=folder, replacing=replacing)
+        )
+
+
+def refuse_edited_code(bound: Bound) -> None:
+    """Raise CodeChanged when the code of an action is not any more what its key says."""
+    if fresh_code_digest(bound.node.code) != bound.parts["code"]:
+        raise CodeChanged(
+            f"the code of {bound.node.stage} was edited while it ran, so its result was dropped",
+            hint="Run again.",
+        )
+
+
+def _fields(bound: Bound) -> Mapping[str, Any]:
+    base = {"base": bound.node.base} if bound.node.stage == "fetch" else {}
+    return {**bound.node.fields, **base}
+
+
+def command_of(stage: Stage, *, fields: Mapping[str, Any], environment: Environment) -> list[str]:
+    """The command line of an action, to be run in its work folder."""
+    match STEPS[stage].runner:
+        case "iree-compile":
+            compiler = str(environment.tool("iree-compile"))
+            return compile_command(compiler, flags=fields["flags"])
+        case "toolchain":
+            return [str(environment.python), "-P", str(WORK_MAIN)]
+        case "own":
+            return [sys.executable, "-P", str(WORK_MAIN)]
+
+
+def child_environment(stage: Stage, *, environment: Environment, folder: Path) -> dict[str, str]:
+    """The variables of a child: all of ours where it fetches, a short fixed list otherwise."""
+    folders = {"TMPDIR": str(folder / "tmp"), "PYTHONDONTWRITEBYTECODE": "1"}
+    if STEPS[stage].network:
+        return {**os.environ, **folders}
+    path = os.pathsep.join([str(environment.python.parent), "/usr/bin", "/bin"])
+    return {
+        **{name: os.environ[name] for name in _PASSED if name in os.environ},
+        "PATH": path,
+        "HOME": str(folder / "tmp"),
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        **folders,
+    }
+
+
+def _run(
+    command: list[str], *, bound: Bound, place: Place, folder: Path
+) -> tuple[ChildEnd, Diagnosis | None]:
+    limits = ChildLimits(
+        seconds=bound.node.limits.seconds, memory_bytes=bound.node.limits.memory_bytes
+    )
+    log = folder / LOG
+    beat = place.beat
+
+    def on_beat(seconds: float, memory: int) -> None:
+        if beat:
+            beat(seconds, memory, last_line(log))
+
+    try:
+        end = run_child(
+            command,
+            folder=folder,
+            log=log,
+            environment={
+                **child_environment(bound.node.stage, environment=place.environment, folder=folder),
+                # Which of several devices fits is this host's business, not the key's.
+                "TIDEMILL_DEVICE_URI": place.device_uri,
+            },
+            limits=limits,
+            beat=on_beat,
+        )
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        end = ChildEnd(ending="exit", code=127, seconds=0.0, peak_memory_bytes=0)
+        hint = "Run `tidemill toolchain sync`, then run again."
+        line = f"{command[0]} cannot be started: {error.strerror}"
+        return end, Diagnosis(failure=FailureClass.HOST, lines=(line,), hint=hint)
+    return end, diagnosis_of(bound.node.stage, end=end, limits=limits, folder=folder)
+
+
+def _response(bound: Bound, *, folder: Path) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """The (name, kind) of every file made, and the facts."""
+    if STEPS[bound.node.stage].runner == "iree-compile":
+        statistics = folder / STATISTICS
+        data = statistics.read_bytes() if statistics.exists() else None
+        return [("model.vmfb", "vmfb")], dict(compile_facts(data))
+    answer = answer_of(folder)
+    if not isinstance(answer, Response):
+        return [], {}
+    return [(made.name, made.kind) for made in answer.made], dict(answer.facts)
+
+
+def _store_file(place: Place, path: Path, *, name: str, kind: str) -> Output:
+    digest = digest_file(path)
+    if place.store.put_blob(path, digest=digest):
+        place.cache.verified.learn(place.store, digest)
+    return Output(name=name, kind=kind, digest=digest, size=path.stat().st_size)
+
+
+def now_text() -> str:
+    """The time in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _keep(
+    bound: Bound, end: ChildEnd, *, place: Place, folder: Path, replacing: bool
+) -> ActionResult:
+    made, facts = _response(bound, folder=folder)
+    outputs = tuple(
+        _store_file(place, folder / OUT / name, name=name, kind=kind) for name, kind in made
+    )
+    result = ActionResult(
+        key=bound.key,
+        step=bound.node.stage,
+        address=str(bound.node.address),
+        outputs=outputs,
+        log=_store_file(place, folder / LOG, name=LOG, kind="log"),
+        facts=facts,
+        parts=dict(bound.parts),
+        seconds=round(end.seconds, 3),
+        peak_memory_bytes=end.peak_memory_bytes,
+        host=socket.gethostname(),
+        finished_at=now_text(),
+    )
+    return place.cache.record(result, replacing=replacing)
+
+
+def _keep_failure(
+    bound: Bound,
+    trouble: tuple[ChildEnd, Diagnosis],
+    *,
+    place: Place,
+    folder: Path,
+    replacing: bool,
+) -> Failure:
+    end, diagnosis = trouble
+    command = command_of(bound.node.stage, fields=bound.node.fields, environment=place.environment)
+    log_file = folder / LOG
+    log = log_file.read_bytes() if log_file.exists() else b""
+    bundle = make_bundle(key=bound.key, parts=bound.parts, command=command, log=log, folder=folder)
+    _, facts = _response(bound, folder=folder)
+    failure = Failure(
+        key=bound.key,
+        step=bound.node.stage,
+        address=str(bound.node.address),
+        failure=diagnosis.failure,
+        lines=diagnosis.lines,
+        hint=diagnosis.hint,
+        deterministic=diagnosis.deterministic,
+        command=tuple(command),
+        log=_blob(place.store, log, name=LOG, kind="log"),
+        bundle=_blob(place.store, bundle, name="bundle.tar.gz", kind="bundle"),
+        reproduce=reproduce_command(bound.key, toolchain=place.environment.lock.name),
+        parts=dict(bound.parts),
+        limits={
+            "seconds": bound.node.limits.seconds,
+            "memory_bytes": bound.node.limits.memory_bytes,
+        },
+        seconds=round(end.seconds, 3),
+        peak_memory_bytes=end.peak_memory_bytes,
+        host=socket.gethostname(),
+        finished_at=now_text(),
+        facts=facts,
+    )
+    place.cache.record_failure(failure, superseding=replacing and diagnosis.disproves)
+    return failure
+
+
+def _blob(store: Store, data: bytes, *, name: str, kind: str) -> Output:
+    digest: Digest = store.put_bytes(data)
+    return Output(name=name, kind=kind, digest=digest, size=len(data))

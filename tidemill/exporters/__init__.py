@@ -1,0 +1,65 @@
+"""The exporters that exist, as data: importing this loads none of them.
+
+``packages`` are the toolchain packages whose version is part of an export's key, beside those that
+every export uses. ``options`` are what a manifest may set under ``options:``. ``weightless`` says
+that MLIR needs the configuration only.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExporterInfo:
+    """Where an exporter lives and what its output depends on."""
+
+    module: str
+    packages: tuple[str, ...]
+    options: frozenset[str] = frozenset()
+    weightless: bool = True
+    dtypes: frozenset[str] = frozenset({"f32", "f16", "bf16"})
+
+
+#: What every torch exporter takes: patterns of tensors without use, and of unused parameters.
+_TORCH = frozenset({"ignore", "unused"})
+_LLAMA2C = frozenset(
+    {
+        "dim",
+        "heads",
+        "hidden_dim",
+        "kv_heads",
+        "layers",
+        "max_seq",
+        "shared_classifier",
+        "vocab",
+    }
+)
+
+EXPORTERS = {
+    "sentence_encoder": ExporterInfo(
+        module="tidemill.exporters.sentence_encoder",
+        packages=("torch", "transformers"),
+        options=_TORCH | {"pooling", "normalize"},
+    ),
+    "llama2c": ExporterInfo(
+        module="tidemill.exporters.llama2c",
+        packages=("torch", "transformers"),
+        options=_TORCH | _LLAMA2C,
+    ),
+    "mobilenet_v2": ExporterInfo(
+        module="tidemill.exporters.mobilenet_v2",
+        packages=("torch",),
+        options=_TORCH | {"classes", "width"},
+    ),
+    "causal_lm": ExporterInfo(
+        module="tidemill.exporters.causal_lm",
+        packages=("torch", "transformers"),
+        options=_TORCH,
+    ),
+    "onnx": ExporterInfo(
+        module="tidemill.exporters.onnx",
+        packages=("onnx",),
+        options=frozenset({"opset", "external_elements"}),
+        weightless=False,
+        dtypes=frozenset({"f32"}),
+    ),
+}

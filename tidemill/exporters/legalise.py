@@ -1,0 +1,108 @@
+"""Operators that IREE cannot take, or computes worse than torch, and their replacements.
+
+This is the whole of tidemill's operator legalisation: a table of decompositions, applied to the
+exported graph. Models are never edited. Every entry has a reason, and tests/unit/test_legalise.py
+shows for each that the graph had the operator and has it no more, and what goes wrong without it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from iree.turbine.aot import current_aot_decompositions
+
+aten = torch.ops.aten
+HALF_TYPES = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Legalisation:
+    """One operator, the function that computes the same with other operators, and why it is here.
+
+    A function that returns NotImplemented leaves the operator as it is.
+    """
+
+    operator: Any
+    becomes: Callable[..., Any]
+    reason: str
+
+
+def _difference(
+    values: torch.Tensor,
+    n: int = 1,
+    dim: int = -1,
+    prepend: torch.Tensor | None = None,
+    append: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """``aten.diff``: neighbours subtracted, ``n`` times."""
+    result = torch.cat([part for part in (prepend, values, append) if part is not None], dim)
+    for _ in range(n):
+        length = result.shape[dim] - 1
+        result = result.narrow(dim, 1, length) - result.narrow(dim, 0, length)
+    return result
+
+
+def _widening_softmax(values: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> Any:
+    """``aten.softmax.int`` that changes the type; one that does not stays as it is.
+
+    Times the reciprocal, because the compiler turns a quotient back into the softmax that it cannot
+    compile.
+    """
+    if dtype is None or dtype == values.dtype:
+        return NotImplemented
+    wide = values.to(dtype)
+    raised = (wide - wide.amax(dim, keepdim=True)).exp()
+    return raised * raised.sum(dim, keepdim=True).reciprocal()
+
+
+def _half_layer_norm(  # noqa: PLR0917 - the operator's own signature
+    values: torch.Tensor,
+    normalized_shape: Sequence[int],
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,  # noqa: ARG001
+) -> Any:
+    """``aten.layer_norm`` of a half type by torch's native form, which computes in float32."""
+    if values.dtype not in HALF_TYPES:
+        return NotImplemented
+    return aten.native_layer_norm.default(values, normalized_shape, weight, bias, eps)[0]
+
+
+TABLE: tuple[Legalisation, ...] = (
+    Legalisation(
+        operator=aten.__and__.Tensor,
+        becomes=torch.bitwise_and,
+        reason="transformers 5 joins masks with `&`; IREE 3.13 knows bitwise_and only",
+    ),
+    Legalisation(
+        operator=aten.concat.default,
+        becomes=torch.cat,
+        reason="diffusers' added conditions use concat, an alias that IREE 3.13 does not know",
+    ),
+    Legalisation(
+        operator=aten.diff.default,
+        becomes=_difference,
+        reason="transformers 5 finds packed sequences by diff of positions; IREE 3.13 has no diff",
+    ),
+    Legalisation(
+        operator=aten.softmax.int,
+        becomes=_widening_softmax,
+        reason="a float16 softmax computed in float32 (Llama) with open sizes fails on llvm-cpu:"
+        " the cast is fused behind it and needs a buffer of unknown size on the stack",
+    ),
+    Legalisation(
+        operator=aten.layer_norm.default,
+        becomes=_half_layer_norm,
+        reason="IREE 3.13 sums in the half type: MiniLM in float16 had 6 times torch's error",
+    ),
+)
+
+
+def decompositions(table: Sequence[Legalisation] = TABLE) -> dict[Any, Callable[..., Any]]:
+    """iree-turbine's current table for ahead-of-time export, with ``table`` on top."""
+    return {
+        **current_aot_decompositions(),
+        **{entry.operator: entry.becomes for entry in table},
+    }

@@ -1,0 +1,1 @@
+"""YAML manifests → frozen values. All problems at once, each with file:line and path."""

@@ -1,0 +1,109 @@
+"""Opens the mill over a workspace: manifests and lock → graph, checked flags, store, states."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+from tidemill.cache import Cache
+from tidemill.code import code_digest
+from tidemill.errors import UsageError
+from tidemill.graph import Graph
+from tidemill.graph_build import build_graph
+from tidemill.graph_flags import check_flags
+from tidemill.manifest.load import Manifests, load_manifests
+from tidemill.mill import Mill
+from tidemill.states import States
+from tidemill.store import open_store
+from tidemill.store.verified import Verified
+from tidemill.toolchain.environment import require
+from tidemill.toolchain.lock import Lock, read_lock
+from tidemill.toolchain.probe import Devices, probe
+from tidemill.workspace import Workspace
+
+
+def open_mill(
+    workspace: Workspace,
+    *,
+    toolchain: str = "default",
+    models: Sequence[str] | None = None,
+    targets: frozenset[str] | None = None,
+    retry_failed: bool = False,
+) -> Mill:
+    """Read manifests, lock and store; check every flag against the very compiler.
+
+    ``models`` and ``targets`` are what the pipeline takes; None takes all. Raises ManifestError,
+    UsageError or StoreError.
+    """
+    manifests = load_manifests(workspace.root)
+    lock = read_lock(workspace.lock_file(toolchain))
+    environment = require(workspace.state, lock)
+    compiler = lock.pins["iree-base-compiler"].version
+    graph, notes = check_flags(
+        _graph_of(manifests, models=models, targets=targets, compiler=compiler),
+        manifests=manifests,
+        environment=environment,
+        version=compiler,
+    )
+    store = open_store(workspace.store_url)
+    cache = Cache(store, Verified(workspace.cache), workspace.cache / "records.msgpack")
+    cache.prime()
+    devices = functools.cache(lambda: probe(environment))
+    states = _states_of(graph, cache=cache, lock=lock, manifests=manifests, devices=devices)
+    states.retry_failed = retry_failed
+    return Mill(
+        workspace=workspace,
+        manifests=manifests,
+        graph=graph,
+        store=store,
+        cache=cache,
+        lock=lock,
+        environment=environment,
+        states=states,
+        notes=notes,
+        device_uri=lambda target: _uri(manifests, devices(), target=target),
+    )
+
+
+def _uri(manifests: Manifests, devices: Devices, *, target: str) -> str:
+    part = manifests.targets.targets[target]
+    device = devices.device_for(needs=part.needs, chip=part.chip)
+    return device.uri if device else ""
+
+
+def _graph_of(
+    manifests: Manifests,
+    *,
+    models: Sequence[str] | None,
+    targets: frozenset[str] | None,
+    compiler: str,
+) -> Graph:
+    if missing := set(models or ()) - set(manifests.models):
+        known = ", ".join(sorted(manifests.models))
+        raise UsageError(f"no model {', '.join(sorted(missing))} in manifests/ (known: {known})")
+    chosen = [m for name, m in manifests.models.items() if models is None or name in models]
+    return build_graph(
+        chosen,
+        targets=manifests.targets.targets,
+        compiler=compiler,
+        only_targets=targets,
+        folders={name: str(folder) for name, folder in manifests.folders.items()},
+    )
+
+
+def _states_of(
+    graph: Graph,
+    *,
+    cache: Cache,
+    lock: Lock,
+    manifests: Manifests,
+    devices: Callable[[], Devices],
+) -> States:
+    parts = manifests.targets.targets
+    return States(
+        graph=graph,
+        cache=cache,
+        tools={name: pin.version for name, pin in lock.pins.items()},
+        code={roots: code_digest(roots) for roots in {node.code for node in graph.nodes.values()}},
+        missing_device=lambda target: (
+            devices().absent(needs=parts[target].needs, chip=parts[target].chip) or None
+        ),
+    )

@@ -1,0 +1,49 @@
+"""What each stage is, as data: who runs it, which of our code does the work, which tools it uses.
+
+Importing this loads no tool. The working halves are in ``steps/work`` and run in child processes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tidemill.records import Stage
+
+Runner = Literal["own", "toolchain", "iree-compile"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepInfo:
+    """One stage. ``runner``: our own interpreter, the toolchain's, or its compiler directly.
+
+    ``code`` are the modules whose import closure is part of the key; ``tools`` the toolchain
+    packages whose versions are.
+    """
+
+    runner: Runner
+    code: tuple[str, ...]
+    tools: tuple[str, ...]
+    network: bool = False
+
+
+STEPS: Mapping[Stage, StepInfo] = {
+    # The digests of fetched files are pinned, so the code that moves them cannot change them.
+    "fetch": StepInfo(runner="own", code=(), tools=(), network=True),
+    "export": StepInfo(
+        runner="toolchain",
+        code=("tidemill.steps.work.export",),
+        tools=("iree-turbine", "iree-base-compiler"),
+    ),
+    "pack": StepInfo(runner="toolchain", code=("tidemill.steps.work.pack",), tools=("numpy",)),
+    "reference": StepInfo(
+        runner="toolchain", code=("tidemill.steps.work.reference",), tools=("numpy",)
+    ),
+    "compile": StepInfo(
+        runner="iree-compile", code=("tidemill.steps.compile",), tools=("iree-base-compiler",)
+    ),
+    "validate": StepInfo(
+        runner="toolchain",
+        code=("tidemill.steps.work.validate",),
+        tools=("iree-base-runtime", "numpy"),
+    ),
+}

@@ -1,0 +1,1 @@
+"""The working halves of the steps: imported only in child processes."""

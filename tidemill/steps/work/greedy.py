@@ -1,0 +1,68 @@
+"""Greedy decoding through any program: append the best next token and call again. numpy only.
+
+There is no cache: the program is called with one more token each time, so every call also checks
+another size of its dynamic dimension. The same loop runs torch's program and the compiled one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tidemill.errors import FailureClass, WorkError
+from tidemill.steps.work.dtypes import Array
+
+Program = Callable[[Sequence[Array]], list[Array]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How many tokens to make, and which inputs grow by one along their last axis for each.
+
+    Input 0 holds the tokens; the others that grow are masks and grow by a one. Output 0 holds
+    logits of shape (batch, length, vocabulary), of which the last position counts.
+    """
+
+    tokens: int
+    masks: tuple[int, ...] = ()
+
+
+def decode(program: Program, arrays: Sequence[Array], *, plan: Plan) -> Array:
+    """The ``plan.tokens`` best next tokens of each row, shape (batch, tokens), int64.
+
+    Raises WorkError (crash) when output 0 cannot be logits.
+    """
+    grown = list(arrays)
+    made: list[Array] = []
+    for _ in range(plan.tokens):
+        logits = program(grown)[0]
+        if logits.ndim != 3 or 0 in logits.shape:  # noqa: PLR2004 - batch, length, vocabulary
+            raise WorkError(
+                FailureClass.CRASH,
+                f"output 0 has shape {logits.shape}, not (batch, length, vocabulary)",
+                hint="greedy decoding needs logits as the first output",
+            )
+        best = np.argmax(logits[:, -1, :], axis=-1).astype(np.int64)
+        made.append(best)
+        grown[0] = _append(grown[0], best)
+        for index in plan.masks:
+            grown[index] = _append(grown[index], np.ones(best.shape))
+    return np.stack(made, axis=1)
+
+
+def agreement(actual: Array, expected: Array) -> dict[str, int | None]:
+    """How many tokens there are, how many are equal, and the position of the first that is not."""
+    if actual.shape != expected.shape:
+        return {"tokens": int(expected.size), "equal": 0, "first_difference": 0}
+    different = np.flatnonzero((actual != expected).any(axis=0))
+    return {
+        "tokens": int(expected.size),
+        "equal": int((actual == expected).sum()),
+        "first_difference": int(different[0]) if different.size else None,
+    }
+
+
+def _append(array: Array, column: Array) -> Array:
+    shape = (*array.shape[:-1], 1)
+    end = np.broadcast_to(column.astype(array.dtype).reshape(-1, *[1] * (array.ndim - 1)), shape)
+    return np.concatenate([array, end], axis=-1)

@@ -1,0 +1,17 @@
+"""Working half of ``pack``: a model's weights to one IREE parameter archive."""
+
+from pathlib import Path
+
+from tidemill.steps.work.protocol import OUT, Made, Request, Response
+from tidemill.steps.work.spec import exporter_of, spec_of
+
+NAME = "model.irpa"
+
+
+def run(request: Request) -> Response:
+    """Write ``out/model.irpa``. Raises WorkError as the exporter does."""
+    exporter, spec = exporter_of(request), spec_of(request)
+    folder = Path(OUT)
+    folder.mkdir(exist_ok=True)
+    facts = exporter.pack(spec, folder / NAME)
+    return Response(made=(Made(name=NAME, kind="irpa"),), facts=facts)

@@ -1,0 +1,1 @@
+"""Named, hash-locked sets of package versions: lock, environment, compiler flags, devices."""

@@ -67,8 +67,8 @@ def _become_worker() -> None:
     """
 
     def interrupt() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        # Not SIG_IGN: Python reports a second signal that came in meanwhile as lost in a race.
+        on_interrupt(_nothing)
         if not _Current.building:
             _leave()
         raise KeyboardInterrupt
@@ -77,6 +77,10 @@ def _become_worker() -> None:
     die_with_parent(signal.SIGTERM)
     if os.getppid() != _Current.process:
         _leave()
+
+
+def _nothing() -> None:
+    """What a second signal does."""
 
 
 def _leave() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from types import FrameType
 
 from tidemill.interrupts import dropped_in
@@ -62,3 +63,36 @@ def test_an_interrupt_in_a_callback_of_a_fork_is_heard_after_it() -> None:
     )
     assert (done.returncode, done.stderr) == (130, "")
     assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+
+
+def test_two_signals_at_once_end_a_worker_without_a_word() -> None:
+    code = textwrap.dedent(
+        """
+        import os, signal, time
+        from tasks import _become_worker, _Current
+
+        _Current.process = os.getppid()
+        _become_worker()
+        _Current.building = True
+        both = {signal.SIGINT, signal.SIGTERM}
+        signal.pthread_sigmask(signal.SIG_BLOCK, both)
+        for number in both:
+            os.kill(os.getpid(), number)
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+            time.sleep(20)
+        except KeyboardInterrupt:
+            for _ in range(100):  # the second one is heard here
+                print(end="", flush=True)
+            os._exit(130)
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert (done.returncode, done.stderr) == (130, "")

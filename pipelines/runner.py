@@ -19,10 +19,8 @@ from tidemill.channels import latest
 from tidemill.execute import now_text
 from tidemill.graph import NodeId, Selection, select
 from tidemill.mill import Mill
-from tidemill.opening import open_mill
 from tidemill.records import RunReport
 from tidemill.workfolder import sweep
-from tidemill.workspace import Workspace
 
 #: A blob found damaged while it was read is rebuilt in another pass; more would hide trouble.
 MAX_PASSES = 3
@@ -46,19 +44,6 @@ class Options:
     scheduler: str = ""
     force: bool = False
     publish: bool = True
-
-
-def open_pipeline(
-    workspace: Workspace, pipeline: Pipeline, *, toolchain: str, retry_failed: bool = False
-) -> Mill:
-    """The mill over a pipeline's models and targets."""
-    return open_mill(
-        workspace,
-        toolchain=toolchain,
-        models=pipeline.models,
-        targets=frozenset(pipeline.targets) if pipeline.targets is not None else None,
-        retry_failed=retry_failed,
-    )
 
 
 def run_pipeline(mill: Mill, pipeline: Pipeline, *, options: Options, view: Feed) -> RunReport:
@@ -168,17 +153,18 @@ def _luigi(mill: Mill, todo: list[NodeId], *, options: Options) -> None:
 @contextlib.contextmanager
 def _following(mill: Mill, view: Feed) -> Iterator[None]:
     """Feed the run's events to the view from a thread, as workers append them."""
-    seen = len(list(mill.events()))
+    log = mill.event_log
+    assert log is not None  # noqa: S101 - the run has begun
+    _, seen = log.since()
     stop = threading.Event()
 
     def follow() -> None:
         nonlocal seen
         while True:
             last = stop.wait(_POLL_SECONDS)
-            events = list(mill.events())
-            for event in events[seen:]:
+            events, seen = log.since(seen)
+            for event in events:
                 view.feed(event)
-            seen = len(events)
             if last:
                 return
 

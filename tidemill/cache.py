@@ -6,6 +6,7 @@ records again; it is keyed by each record's stamp, so losing it costs time and n
 """
 
 import contextlib
+import itertools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,9 +69,8 @@ class Cache:
         """List records and blobs once, so that looking up thousands of keys costs no more calls."""
         self._load_index()
         try:
-            listed = {entry.name: entry for entry in self.store.list("actions/")}
-            listed |= {entry.name: entry for entry in self.store.list("blobs/")}
-            listed |= {entry.name: entry for entry in self.store.list("failures/")}
+            rooms = [self.store.list(room) for room in ("actions/", "blobs/", "failures/")]
+            listed = {entry.name: entry for entry in itertools.chain.from_iterable(rooms)}
         except StoreError:
             self.errors += 1
             return

@@ -25,19 +25,26 @@ def _path_of(module: str, package: Path) -> Path | None:
     return None
 
 
-def imports_of(path: Path, *, module: str) -> set[str]:
+def imports_of(path: Path, *, module: str) -> frozenset[str]:
     """The tidemill modules that a file imports anywhere, and names in them that may be modules."""
-    inside = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return _imports_in(path.read_bytes(), inside=inside)
+
+
+@functools.cache  # by the bytes: every action looks at its code again, and it is hardly ever new
+def _imports_in(source: bytes, *, inside: str) -> frozenset[str]:
+    """The same of a source text; ``inside`` is the package that relative imports start from."""
+    package = inside.split(".")
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = inside[: len(inside) - node.level + 1] if node.level else []
-            source = ".".join([*above, *([node.module] if node.module else [])])
-            names.add(source)
-            names.update(f"{source}.{alias.name}" for alias in node.names)
-    return {name for name in names if name.startswith("tidemill.")}
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names.add(base)
+            names.update(f"{base}.{alias.name}" for alias in node.names)
+    return frozenset(name for name in names if name.startswith("tidemill."))
 
 
 def closure(roots: Iterable[str], *, package: Path = PACKAGE) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 Nodes that all targets share (export, pack, reference) exist once per variant.
 """
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def _limits_of(part: LimitPart) -> Limits:
     return Limits(seconds=parse_time(part.timeout), memory_bytes=parse_size(part.memory))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: they exclude cached properties
 class _Variant:
     """One point of a component's matrix."""
 
@@ -97,13 +98,13 @@ class _Variant:
     dtype: str
     axis: Mapping[str, int]
 
-    @property
+    @functools.cached_property
     def address(self) -> Address:
         """Its address; the variant's name is derived from the axes, dtype first."""
         sizes = [f"{axis}{size}" for axis, size in self.axis.items()]
         return Address(self.model.name, self.name, "-".join([self.dtype, *sizes]))
 
-    @property
+    @functools.cached_property
     def program(self) -> dict[str, Any]:
         """The fields that every step which runs the exporter has."""
         component = self.component
@@ -113,6 +114,21 @@ class _Variant:
             "options": dict(component.options),
             "inputs": _inputs(component, self.axis),
             "dynamic": {k: {"min": d.min, "max": d.max} for k, d in component.dimensions.items()},
+        }
+
+    @functools.cached_property
+    def numerics(self) -> dict[str, Any]:
+        """The fields that say what a verdict demands."""
+        part, dtype = self.component.numerics, self.dtype
+        absolute = part.absolute if part.absolute and dtype in part.absolute.dtypes else None
+        return {
+            "factor": part.factor,
+            "absolute": (
+                {"max_abs": absolute.max_abs, "reason": absolute.reason} if absolute else None
+            ),
+            "logits": list(part.logits),
+            "top1": part.top1,
+            "proxy": part.proxy,
         }
 
     def shared(self) -> tuple[Node, ...]:
@@ -228,7 +244,7 @@ class _Variant:
                 "function": "main",
                 "dtype": self.dtype,
                 "inputs": self.program["inputs"],
-                "numerics": _numerics(self.component, self.dtype),
+                "numerics": self.numerics,
             },
             inputs=(
                 module,
@@ -268,17 +284,3 @@ def _samples(component: ComponentPart, dtype: str) -> tuple[list[dict[str, Any]]
         sample["greedy"] = {"tokens": greedy.tokens} if greedy else None
         samples.append(sample)
     return samples, list(dict.fromkeys(tokenizers))
-
-
-def _numerics(component: ComponentPart, dtype: str) -> dict[str, Any]:
-    part = component.numerics
-    absolute = part.absolute if part.absolute and dtype in part.absolute.dtypes else None
-    return {
-        "factor": part.factor,
-        "absolute": (
-            {"max_abs": absolute.max_abs, "reason": absolute.reason} if absolute else None
-        ),
-        "logits": list(part.logits),
-        "top1": part.top1,
-        "proxy": part.proxy,
-    }

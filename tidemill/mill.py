@@ -4,11 +4,10 @@ Everything that plans, runs or explains works with one, made by ``opening``. It 
 """
 
 import contextlib
-import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import msgspec
 
 from tidemill.cache import Cache
 from tidemill.errors import TidemillError
+from tidemill.events import EventLog
 from tidemill.execute import ActionFailed, InputLost, Place, execute
 from tidemill.graph import Graph, Node, NodeId
 from tidemill.keys import changed_parts
@@ -47,6 +47,7 @@ class Mill:
     folder: Path | None = None
     forced: frozenset[NodeId] = frozenset()
     _done: set[NodeId] = field(default_factory=set)
+    _latest_keys: dict[NodeId, str] | None = None
 
     @property
     def tools(self) -> dict[str, str]:
@@ -123,41 +124,27 @@ class Mill:
         self.states.forget(node.id)
 
     def event(self, kind: str, node: Node, **details: Any) -> None:
-        """Append one line to the run's events, in one write call, so that lines never mix.
-
-        A disk that takes no event does not fail the action.
-        """
-        if self.folder is None:
-            return
-        line = {
-            "event": kind,
-            "node": node.id,
-            "address": str(node.address),
-            "stage": node.stage,
-            "at": round(time.time(), 3),
-            **details,
-        }
-        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        with contextlib.suppress(OSError):
-            descriptor = os.open(
-                self.folder / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644
+        """Note something that happened to a node in the current run, if there is one."""
+        if log := self.event_log:
+            log.append(
+                {
+                    "event": kind,
+                    "node": node.id,
+                    "address": str(node.address),
+                    "stage": node.stage,
+                    "at": round(time.time(), 3),
+                    **details,
+                }
             )
-            try:
-                os.write(descriptor, data)
-            finally:
-                os.close(descriptor)
 
-    def events(self) -> Iterator[dict[str, Any]]:
-        """The events of the current run so far; a line that is not whole is left out."""
-        if self.folder is None:
-            return
-        try:
-            text = (self.folder / "events.jsonl").read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return
-        for line in text.splitlines():
-            with contextlib.suppress(ValueError):
-                yield json.loads(line)
+    @property
+    def event_log(self) -> EventLog | None:
+        """Where the current run's events go."""
+        return EventLog(self.folder / "events.jsonl") if self.folder else None
+
+    def events(self) -> list[dict[str, Any]]:
+        """The events of the current run so far."""
+        return log.since()[0] if (log := self.event_log) else []
 
     def start_run(self, pipeline: str) -> str:
         """Begin a run: a fresh folder for its events. Returns the run's id, sortable by time."""
@@ -192,19 +179,22 @@ class Mill:
             temporary.write_bytes(msgspec.json.encode(latest))
             temporary.replace(self._latest_file)
 
-    def _latest(self) -> dict[str, str]:
-        try:
-            return msgspec.json.decode(self._latest_file.read_bytes(), type=dict[str, str])
-        except (OSError, msgspec.DecodeError):
-            return {}
+    def _latest(self) -> dict[NodeId, str]:
+        """Node → key, read once."""
+        if self._latest_keys is None:
+            try:
+                data = self._latest_file.read_bytes()
+                self._latest_keys = msgspec.json.decode(data, type=dict[NodeId, str])
+            except (OSError, ValueError):  # ValueError: damaged, whatever byte it is
+                self._latest_keys = {}
+        return self._latest_keys
 
     def why(self, name: NodeId, state: State) -> list[str]:
         """Why a node is not up to date, with the parts of its key that changed since then."""
         reasons = list(state.reasons)
-        key = self._latest().get(name)
         if state.failure is not None:
             return [*reasons, "--retry-failed tries it again"]
-        if state.state == "up-to-date" or state.bound is None or key is None:
+        if state.state == "up-to-date" or state.bound is None:
             return reasons
         before = self.previous(name)
         if before is not None and before.key != state.bound.key:

@@ -21,6 +21,7 @@ from tidemill.cli.output import (
 from tidemill.errors import UsageError
 from tidemill.graph import NodeId, Selection, select
 from tidemill.mill import Mill
+from tidemill.opening import open_mill
 from tidemill.records import STAGES, RunReport
 from tidemill.report.live import NullView, open_view
 from tidemill.report.terminal import table
@@ -75,9 +76,13 @@ def open_selected(
 ) -> tuple[Mill, Any]:
     """The mill over a pipeline, and the pipeline."""
     chosen = pipelines_of(workspace).load(pipeline)
-    from pipelines.runner import open_pipeline  # noqa: PLC0415
-
-    mill = open_pipeline(workspace, chosen, toolchain=toolchain, retry_failed=retry_failed)
+    mill = open_mill(
+        workspace,
+        toolchain=toolchain,
+        models=chosen.models,
+        targets=frozenset(chosen.targets) if chosen.targets is not None else None,
+        retry_failed=retry_failed,
+    )
     return mill, chosen
 
 

@@ -1,6 +1,7 @@
 """targets.yaml and expectations.yaml: what a target means, and what is known to fail."""
 
 import datetime
+import functools
 import re
 from typing import Literal
 
@@ -43,12 +44,17 @@ class TargetPart(Part):
     def flags_for(self, compiler: str, *, name: str) -> tuple[str, ...]:
         """The flags for this compiler version. Raises ManifestError when no range covers it."""
         for entry in self.flags:
-            if SpecifierSet(entry.versions).contains(Version(compiler), prereleases=True):
+            if _in_range(compiler, entry.versions):
                 return entry.flags
         raise ManifestError(
             f"manifests/targets.yaml: targets.{name}: no flags for compiler {compiler}",
             hint="Add a range that covers this version.",
         )
+
+
+@functools.cache
+def _in_range(compiler: str, versions: str) -> bool:
+    return SpecifierSet(versions).contains(Version(compiler), prereleases=True)
 
 
 class RenamePart(Part):

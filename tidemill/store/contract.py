@@ -12,9 +12,8 @@ are small named files: records, releases, channel entries, reports. Every implem
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tidemill.digest import Digest
 from tidemill.errors import StoreError
@@ -24,8 +23,7 @@ class BlobMissing(StoreError):  # noqa: N818 - named as BlobDamaged is
     """The store has no blob of that digest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):  # made by the ten thousand: a frozen dataclass takes four times as long
     """One stored object: its name below the store's root, and its size in bytes.
 
     ``stamp`` is opaque text. Equal stamps mean that the bytes have not changed in between; a stamp

@@ -15,6 +15,7 @@ leave the store's root. Raises UsageError for what people type (channels, runs),
 rest, which comes from a record or a program.
 """
 
+import functools
 import re
 
 from tidemill.digest import is_digest
@@ -69,12 +70,17 @@ def blob_name(digest: str) -> str:
 
 def action_name(step: str, key: str) -> str:
     """The record of an action that succeeded."""
-    return check_name(f"actions/{step}/{_hex(key)}.json")
+    return f"{_step_folder('actions', step)}/{_hex(key)}.json"
 
 
 def failure_name(step: str, key: str) -> str:
     """The record of an action that failed: beside, never as, a result."""
-    return check_name(f"failures/{step}/{_hex(key)}.json")
+    return f"{_step_folder('failures', step)}/{_hex(key)}.json"
+
+
+@functools.cache
+def _step_folder(room: str, step: str) -> str:
+    return check_name(f"{room}/{step}")
 
 
 def release_name(digest: str) -> str:

@@ -46,28 +46,30 @@ def walk(root: str, top: str) -> Iterator[Entry]:
 
 
 def _scan(folder: int, name: str) -> tuple[list[Entry], list[str]]:
-    entries, below, now = [], [], time.time_ns()
+    entries, below = [], []
+    settled = time.time_ns() - _SETTLE_NS
     # A look-up relative to an open folder spares the kernel the walk from the root.
     with os.scandir(folder) as found:
         for item in found:
-            if item.is_dir(follow_symlinks=False):
-                below.append(f"{name}/{item.name}")
-            elif item.is_file(follow_symlinks=False):
+            if item.is_file(follow_symlinks=False):
                 try:
                     status = item.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
-                stamp = stamp_of(status, now=now) or _unsettled()
+                stamp = _stamp(status) if status.st_ctime_ns < settled else _unsettled()
                 entries.append(Entry(f"{name}/{item.name}", status.st_size, stamp))
+            elif item.is_dir(follow_symlinks=False):
+                below.append(f"{name}/{item.name}")
     return entries, below
 
 
 def stamp_of(status: os.stat_result, *, now: int) -> str | None:
     """The stamp of a file, or None when it changed too shortly before ``now`` (ns) to have one."""
-    changed = status.st_ctime_ns
-    if changed + _SETTLE_NS >= now:
-        return None
-    return f"{changed}-{status.st_ino}-{status.st_size}"
+    return _stamp(status) if status.st_ctime_ns < now - _SETTLE_NS else None
+
+
+def _stamp(status: os.stat_result) -> str:
+    return f"{status.st_ctime_ns}-{status.st_ino}-{status.st_size}"
 
 
 def _unsettled() -> str:

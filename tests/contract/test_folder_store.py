@@ -27,8 +27,8 @@ def test_a_folder_has_one_url_however_it_is_spelled(tmp_path: Path, spelled: str
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("s3://bucket/x", "this version of tidemill has no s3 store: s3://bucket/x"),
-        ("https://host/x", "this version of tidemill has no https store: https://host/x"),
+        ("gs://bucket/x", "this version of tidemill has no gs store: gs://bucket/x"),
+        ("ftp://host/x", "this version of tidemill has no ftp store: ftp://host/x"),
         ("file://host/x", "file://host/x names the host 'host'"),
         ("", "the store has no name"),
     ],

@@ -4,14 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import CREATING
 from tidemill.digest import EMPTY_DIGEST, Digest, digest_bytes
 from tidemill.errors import BlobDamaged, StoreError
 from tidemill.store import BlobMissing, Store
 from tidemill.store.layout import blob_name
 
 BIG = bytes(range(256)) * 12_345  # several chunks, and no whole number of them
+LARGE = BIG * 6  # more than a store in S3 sends at once
 ABSENT = digest_bytes(b"nobody stored this")
 RECORD = f"actions/compile/{'a' * 64}.json"
+creating = pytest.mark.parametrize("store", CREATING, indirect=True)
 
 
 def put(store: Store, data: bytes, *, folder: Path) -> Digest:
@@ -26,7 +29,7 @@ def names(store: Store, prefix: str = "") -> list[str]:
     return sorted(entry.name for entry in store.list(prefix))
 
 
-@pytest.mark.parametrize("data", [b"", b"x", BIG], ids=["empty", "tiny", "big"])
+@pytest.mark.parametrize("data", [b"", b"x", BIG, LARGE], ids=["empty", "tiny", "big", "large"])
 def test_bytes_come_back_as_they_were_put(store: Store, tmp_path: Path, data: bytes) -> None:
     digest = put(store, data, folder=tmp_path)
     assert store.read_blob(digest) == data
@@ -90,10 +93,11 @@ def test_absent_documents_are_absent_and_removing_them_is_fine(store: Store) -> 
 
 
 def test_a_folder_is_no_object(store: Store) -> None:
-    store.create(RECORD, b"1")
+    store.replace(RECORD, b"1")
     assert store.stat("actions/compile") is None
 
 
+@creating
 def test_create_has_one_winner_and_keeps_its_bytes(store: Store) -> None:
     assert store.create(RECORD, b"first") is True
     assert store.create(RECORD, b"second") is False
@@ -106,7 +110,14 @@ def test_replace_and_remove_change_a_document(store: Store) -> None:
     assert store.read(RECORD) == b"newer"
     store.remove(RECORD)
     assert store.read(RECORD) is None
+
+
+@creating
+def test_what_was_removed_can_be_created_again(store: Store) -> None:
+    store.create(RECORD, b"old")
+    store.remove(RECORD)
     assert store.create(RECORD, b"again") is True
+    assert store.read(RECORD) == b"again"
 
 
 def test_list_gives_what_stat_gives_below_whole_segments_only(store: Store) -> None:

@@ -23,6 +23,10 @@ class BlobMissing(StoreError):  # noqa: N818 - named as BlobDamaged is
     """The store has no blob of that digest."""
 
 
+class Unlistable(StoreError):  # noqa: N818 - named as BlobDamaged is
+    """The medium answers for names only, as a plain web server does: it cannot list."""
+
+
 class Entry(NamedTuple):  # made by the ten thousand: a frozen dataclass takes four times as long
     """One stored object: its name below the store's root, and its size in bytes.
 

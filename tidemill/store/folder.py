@@ -119,6 +119,12 @@ class FolderStore:
             raise self._damaged(digest)
         return size
 
+    def stream_blob(self, digest: Digest, *, offset: int = 0) -> Iterator[bytes]:
+        """See StreamingStore."""
+        with self._open_blob(digest) as stored, self._trouble(f"read blob {short(digest)}"):
+            stored.seek(offset)
+            yield from read_chunks(stored)
+
     def create(self, name: str, data: bytes) -> bool:
         """See Store. The one winner is whose hard link succeeds."""
         final = self._path(name)

@@ -7,8 +7,14 @@
     failures/<step>/<key>.json
     runs/<run>/<file>
     releases/<digest>.json
-    channels/<name>/<sequence>.json
+    channels/<name>/<sequence>.json     signed entries; and head.json, a hint where to look
+    trust/<version>.root.json           who signs
+    provenance/<release>.json           where a release comes from
     quarantine/<hex>.<unique>           damaged blobs, kept for a look
+    leases/<run>.json                   runs at work                       (see keeping)
+    pins/<name>.json                    what a person keeps from gc        (see retention)
+    gc/<mark>/…                         what gc means to remove, and how far it is
+    gc/seen/<run>.<beat>.json           when gc first saw a lease as it is
 
 Names use characters that mean the same on every file system and in every S3 server. No name can
 leave the store's root. Raises UsageError for what people type (channels, runs), StoreError for the
@@ -21,7 +27,21 @@ import re
 from tidemill.digest import is_digest
 from tidemill.errors import StoreError, UsageError
 
-ROOMS = ("blobs", "actions", "failures", "runs", "releases", "channels", "quarantine")
+ROOMS = (
+    "blobs",
+    "actions",
+    "failures",
+    "runs",
+    "releases",
+    "channels",
+    "trust",
+    "provenance",
+    "quarantine",
+    "leases",
+    "pins",
+    "gc",
+)
+SEEN = "gc/seen"
 SEQUENCE_DIGITS = 8
 LONGEST_NAME = 1024  # S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 LONGEST_SEGMENT = 255  # NAME_MAX of the common file systems
@@ -105,10 +125,60 @@ def channel_name(channel: str, sequence: int) -> str:
     return f"{channel_folder(channel)}/{sequence:0{SEQUENCE_DIGITS}}.json"
 
 
+def hint_name(channel: str) -> str:
+    """Where a channel's head may be looked for, for readers that cannot list. No promise."""
+    return f"{channel_folder(channel)}/head.json"
+
+
+def provenance_name(release: str) -> str:
+    """The signed statement about a release."""
+    return f"provenance/{_hex(release)}.json"
+
+
+def root_name(version: int) -> str:
+    """A version of the root: which keys sign the channels of this store."""
+    return f"trust/{version}.root.json"
+
+
 def sequence_of(name: str) -> int | None:
     """The sequence that ``channel_name`` put into ``name``; None for another file."""
     found = _ENTRY_FILE.fullmatch(name.rpartition("/")[2])
     return int(found[1]) if found else None
+
+
+def lease_name(run: str) -> str:
+    """The lease of a run at work."""
+    return f"leases/{_word(run, 'a run')}.json"
+
+
+def seen_name(run: str, beat: int) -> str:
+    """When gc first saw the lease of a run at this beat."""
+    return f"{SEEN}/{_word(run, 'a run')}.{beat}.json"
+
+
+def pin_name(name: str) -> str:
+    """A pin. Raises UsageError for a name that cannot be one."""
+    return f"pins/{_word(name, 'a pin')}.json"
+
+
+def mark_folder(mark: str) -> str:
+    """Everything that belongs to one mark lies in one folder: see ADR 13 for why."""
+    return check_prefix(f"gc/{mark}")
+
+
+def mark_name(mark: str) -> str:
+    """What one gc means to remove. It is open while this is there."""
+    return check_name(f"gc/{mark}/mark.json")
+
+
+def kept_name(mark: str, digest: str) -> str:
+    """Somebody relies on a blob that a mark names: it stays."""
+    return check_name(f"gc/{mark}/kept-{_hex(digest)}.json")
+
+
+def window_name(mark: str, number: int, *, ended: bool = False) -> str:
+    """The beginning, or the end, of a time in which blobs of a mark are removed."""
+    return check_name(f"gc/{mark}/window-{number:0{SEQUENCE_DIGITS}}{'-ended' * ended}.json")
 
 
 def short(digest: str) -> str:

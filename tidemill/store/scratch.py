@@ -11,6 +11,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -58,26 +59,39 @@ def temporary_name() -> str:
     return _this_process(os.getpid()).file_name(os.urandom(6).hex())
 
 
+def is_running(name: str) -> bool | None:
+    """Whether the process of a temporary name still runs; None when nobody here can tell."""
+    writer, me = writer_of(name), _this_process(os.getpid())
+    if writer is None or (writer.host, writer.kernel) != (me.host, me.kernel):
+        return None
+    return _is_alive(writer)
+
+
 def sweep(folder: Path) -> None:
     """Remove the leftovers in ``folder``. What cannot be removed now stays for the next sweep."""
+    for path in leftovers(folder):
+        with suppress(OSError):
+            path.unlink()
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """The temporary files in ``folder`` that nobody will finish."""
     me = _this_process(os.getpid())
     try:
         with os.scandir(folder) as found:
             names = [entry.name for entry in found if entry.name.startswith(PREFIX)]
     except OSError:
-        return
-    for name in names:
-        _sweep_one(folder / name, me=me)
+        return []
+    return [folder / name for name in names if _is_left(folder / name, me=me)]
 
 
-def _sweep_one(path: Path, *, me: Writer) -> None:
+def _is_left(path: Path, *, me: Writer) -> bool:
     writer = writer_of(path.name)
     try:
         idle = time.time() - path.stat().st_mtime
-        if writer and is_leftover(writer, me=me, alive=_is_alive, idle_seconds=idle):
-            path.unlink()
     except OSError:
-        return
+        return False
+    return writer is not None and is_leftover(writer, me=me, alive=_is_alive, idle_seconds=idle)
 
 
 @lru_cache(maxsize=4)

@@ -15,16 +15,16 @@ import msgspec
 
 from pipelines.base import Pipeline
 from pipelines.outcome import NodeFacts, exit_code, expectation_problems, node_reports
-from tidemill.channels import head, move, put_release, read_release
+from pipelines.publish import Moving, Published, publish, words_of
 from tidemill.digest import Digest
-from tidemill.errors import BlobDamaged, ExitCode, StoreError, TidemillError
+from tidemill.errors import ExitCode, StoreError, TidemillError
 from tidemill.expectations import expected
 from tidemill.graph import NodeId
 from tidemill.mill import Mill
-from tidemill.records import Artifact, Release, RunReport
-from tidemill.release import NodeResult, apply_policy, artifacts_of
+from tidemill.records import RunReport
+from tidemill.release import NodeResult, artifacts_of
 from tidemill.report import write_reports
-from tidemill.store.layout import release_name, run_name
+from tidemill.store.layout import run_name
 from tidemill.store.trouble import disk_error
 
 _LOST = "it did not run to its end and could not say why (killed, or the disk is full); run again"
@@ -35,7 +35,7 @@ class Begun:
     """A run that has begun: its id, when (UTC text and monotonic seconds), what it covers.
 
     ``sequence`` is where the pipeline's channel stood then: what is released is decided upon that.
-    ``builds`` is False for a run that only releases.
+    ``builds`` is False for a run that only releases. ``untold`` says why gc does not know of it.
     """
 
     run: str
@@ -44,16 +44,7 @@ class Begun:
     wanted: set[NodeId]
     sequence: int
     builds: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """What became of the channel: release and sequence are empty when it stays where it is."""
-
-    release: str = ""
-    sequence: int = 0
-    problems: tuple[str, ...] = ()
-    code: ExitCode = ExitCode.GOOD
+    untold: str = ""
 
 
 def gather_facts(mill: Mill, wanted: set[NodeId], *, builds: bool) -> dict[NodeId, NodeFacts]:
@@ -82,8 +73,8 @@ def gather_facts(mill: Mill, wanted: set[NodeId], *, builds: bool) -> dict[NodeI
     return facts
 
 
-def report_of(mill: Mill, pipeline: Pipeline, *, begun: Begun, publish: bool) -> RunReport:
-    """The report of what the store holds now; ``publish`` also releases and moves the channel."""
+def report_of(mill: Mill, pipeline: Pipeline, *, begun: Begun, publishes: bool) -> RunReport:
+    """The report of what the store holds now; ``publishes`` also releases and moves the channel."""
     today = datetime.datetime.now(datetime.UTC).date()
     facts = gather_facts(mill, begun.wanted, builds=begun.builds)
     expectations = mill.manifests.expectations
@@ -94,8 +85,9 @@ def report_of(mill: Mill, pipeline: Pipeline, *, begun: Begun, publish: bool) ->
     code = exit_code(nodes, problems=problems)
     artifacts = artifacts_of(mill.graph.only(begun.wanted), _results(mill, facts, today=today))
     published = Published()
-    if publish and pipeline.channel:
-        published = _publish(mill, pipeline, artifacts=artifacts, begun=begun)
+    if publishes and pipeline.channel:
+        moving = Moving(run=begun.run, started_at=begun.at, sequence=begun.sequence)
+        published = publish(mill, pipeline, artifacts=artifacts, moving=moving)
     return RunReport(
         run=begun.run,
         pipeline=pipeline.name,
@@ -111,7 +103,13 @@ def report_of(mill: Mill, pipeline: Pipeline, *, begun: Begun, publish: bool) ->
         release=published.release,
         channel=pipeline.channel if published.sequence else "",
         sequence=published.sequence,
-        problems=(*problems, *_said(mill.cache.errors), *published.problems),
+        problems=(
+            *problems,
+            *_said(mill.cache.errors),
+            *filter(None, (begun.untold,)),
+            *published.problems,
+        ),
+        changes=published.changes,
     )
 
 
@@ -146,53 +144,6 @@ def _results(
     return results
 
 
-def _publish(
-    mill: Mill, pipeline: Pipeline, *, artifacts: tuple[Artifact, ...], begun: Begun
-) -> Published:
-    """Write the release and move the channel, unless the policy blocks it."""
-    try:
-        kept, blocking = apply_policy(
-            artifacts, policy=pipeline.policy, last_good=_last_release(mill, pipeline.channel)
-        )
-        if not blocking:
-            return _release(mill, pipeline, artifacts=kept, begun=begun)
-    except StoreError as error:
-        return Published(problems=(_words(error),), code=error.exit_code)
-    lost = "required artifact" if len(blocking) == 1 else "required artifacts"
-    problem = (
-        f"channel {pipeline.channel} stays where it is: {len(blocking)} {lost} cannot be"
-        f" published: {'; '.join(blocking)}"
-    )
-    return Published(problems=(problem,), code=ExitCode.TOOL)
-
-
-def _last_release(mill: Mill, channel: str) -> Release | None:
-    """The release at the channel's head; None when it is damaged or gone, until the next move."""
-    with contextlib.suppress(BlobDamaged):
-        entry = head(mill.store, channel)
-        if entry and mill.store.stat(release_name(entry.release)):
-            return read_release(mill.store, entry.release)
-    return None
-
-
-def _release(
-    mill: Mill, pipeline: Pipeline, *, artifacts: tuple[Artifact, ...], begun: Begun
-) -> Published:
-    release = Release(
-        pipeline=pipeline.name, toolchain=mill.lock.name, tools=mill.tools, artifacts=artifacts
-    )
-    digest = put_release(mill.store, release)
-    moved = move(
-        mill.store,
-        pipeline.channel,
-        release=digest,
-        expecting=begun.sequence,
-        run=begun.run,
-        reason=f"pipeline {pipeline.name}",
-    )
-    return Published(release=digest, sequence=moved.sequence)
-
-
 def _keep_logs(mill: Mill, facts: Mapping[NodeId, NodeFacts]) -> dict[NodeId, str]:
     """Copy the logs of what ran in this run beside its reports; node → relative path."""
     assert mill.folder is not None  # noqa: S101 - a run has been started
@@ -225,9 +176,5 @@ def keep_reports(mill: Mill, report: RunReport) -> RunReport:
         trouble = disk_error(error, doing="write the reports", where=mill.folder)
     else:
         return report
-    problems = (*report.problems, _words(trouble))
+    problems = (*report.problems, words_of(trouble))
     return msgspec.structs.replace(report, problems=problems, exit_code=int(ExitCode.STORE))
-
-
-def _words(error: StoreError) -> str:
-    return f"{error.message}: {error.hint}" if error.hint else error.message

@@ -18,6 +18,7 @@ from pipelines.gather import Begun, keep_reports, report_of
 from tidemill.channels import latest
 from tidemill.execute import now_text
 from tidemill.graph import NodeId, Selection, select
+from tidemill.keeping import at_work
 from tidemill.mill import Mill
 from tidemill.records import RunReport
 from tidemill.workfolder import sweep
@@ -51,23 +52,19 @@ def run_pipeline(mill: Mill, pipeline: Pipeline, *, options: Options, view: Feed
     named = select(mill.graph, options.selection)
     wanted = mill.graph.ancestors(named)
     sweep(mill.workspace.work)
-    begun = _begin(mill, pipeline, run=pipeline.name, wanted=wanted)
-    # Without a selection, force means everything, not only the nodes that nothing hangs below.
-    forced = wanted if options.selection.whole else named
-    mill.forced = frozenset(forced) if options.force else frozenset()
-    todo = _to_build(mill, wanted)
-    ready = sum(mill.states.of(name).state == "up-to-date" for name in wanted - set(todo))
-    view.feed({"event": "planned", "total": ready + len(todo), "up_to_date": ready})
-    if todo:
-        _build(mill, wanted, options=options, view=view)
-    if mill.states.retry_failed:
-        _look_again(mill, wanted)
-    report = report_of(
-        mill,
-        pipeline,
-        begun=begun,
-        publish=options.publish and options.selection.whole,
-    )
+    with _at_work(mill, pipeline, run=pipeline.name, wanted=wanted) as begun:
+        # Without a selection, force means everything, not only the nodes that nothing hangs below.
+        forced = wanted if options.selection.whole else named
+        mill.forced = frozenset(forced) if options.force else frozenset()
+        todo = _to_build(mill, wanted)
+        ready = sum(mill.states.of(name).state == "up-to-date" for name in wanted - set(todo))
+        view.feed({"event": "planned", "total": ready + len(todo), "up_to_date": ready})
+        if todo:
+            _build(mill, wanted, options=options, view=view)
+        if mill.states.retry_failed:
+            _look_again(mill, wanted)
+        publish = options.publish and options.selection.whole
+        report = report_of(mill, pipeline, begun=begun, publishes=publish)
     mill.remember_latest()
     mill.save()
     return keep_reports(mill, report)
@@ -77,25 +74,32 @@ def publish_only(mill: Mill, pipeline: Pipeline, *, view: Feed) -> RunReport:
     """Make a release of what the store holds now, and move the channel: the last job of a night."""
     wanted = set(mill.graph.nodes)
     name = f"{pipeline.name}-release"
-    begun = _begin(mill, pipeline, run=name, wanted=wanted, builds=False)
-    view.feed({"event": "planned", "total": len(wanted), "up_to_date": len(wanted)})
-    report = report_of(mill, pipeline, begun=begun, publish=True)
+    with _at_work(mill, pipeline, run=name, wanted=wanted, builds=False) as begun:
+        view.feed({"event": "planned", "total": len(wanted), "up_to_date": len(wanted)})
+        report = report_of(mill, pipeline, begun=begun, publishes=True)
     mill.save()
     return keep_reports(mill, report)
 
 
-def _begin(
+@contextlib.contextmanager
+def _at_work(
     mill: Mill, pipeline: Pipeline, *, run: str, wanted: set[NodeId], builds: bool = True
-) -> Begun:
+) -> Iterator[Begun]:
+    """Begin a run, and keep what it finds and makes from gc until it has moved its channel."""
     started, started_at = time.monotonic(), now_text()
-    return Begun(
-        run=mill.start_run(run),
-        at=started_at,
-        monotonic=started,
-        wanted=wanted,
-        sequence=latest(mill.store, pipeline.channel) if pipeline.channel else 0,
-        builds=builds,
-    )
+    run = mill.start_run(run)
+    with at_work(mill.store, run=run, keeper=mill.cache.keeper) as untold:
+        for name in mill.graph.nodes:
+            mill.states.forget(name)  # what was looked up before is not kept
+        yield Begun(
+            run=run,
+            at=started_at,
+            monotonic=started,
+            wanted=wanted,
+            sequence=latest(mill.store, pipeline.channel) if pipeline.channel else 0,
+            builds=builds,
+            untold=untold,
+        )
 
 
 def _look_again(mill: Mill, wanted: set[NodeId]) -> None:
@@ -135,7 +139,9 @@ def _luigi(mill: Mill, todo: list[NodeId], *, options: Options) -> None:
     config.set("resources", "memory_percent", str(tasks.ALL_MEMORY))
     config.set("worker", "check_complete_on_run", "true")
     config.set("worker", "check_unfulfilled_deps", "false")  # the mill looks at its inputs itself
-    config.set("worker", "wait_interval", "0.05")
+    # A luigid is asked over a network, and what it has given to others may come back: wait for it.
+    config.set("worker", "keep_alive", "true" if options.scheduler else "false")
+    config.set("worker", "wait_interval", "1" if options.scheduler else "0.05")
     config.set("worker", "wait_jitter", "0.05")
     where: dict[str, Any] = (
         {"scheduler_url": options.scheduler} if options.scheduler else {"local_scheduler": True}

@@ -1,46 +1,82 @@
 """Channels point at releases, and move by one compare-and-swap.
 
 A channel is a row of entries, ``channels/<name>/<sequence>.json``, and the highest sequence is its
-head. Moving means creating the next sequence, which only one writer can. Entries are never changed
-or removed, so a rollback is a *newer* sequence that points at an older release. A release is there,
-whole, before a channel points at it.
+head. Moving means creating the next sequence, which only one writer can. Entries are signed (see
+``trust``), and never changed or removed while retention keeps them, so a rollback is a *newer*
+sequence that points at an older release. A release is there, whole, before a channel points at it.
 """
 
-from datetime import UTC, datetime
-from typing import TypeVar
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from tidemill.digest import Digest, digest_bytes, is_digest
+from tidemill.digest import Digest, digest_bytes
 from tidemill.errors import BlobDamaged, StoreError, UsageError
 from tidemill.records import FORMAT, ChannelEntry, Release, encode
-from tidemill.store.contract import Store
+from tidemill.store.contract import Store, Unlistable
 from tidemill.store.layout import (
     channel_folder,
     channel_name,
+    hint_name,
     release_name,
     sequence_of,
     short,
 )
 
-_Record = TypeVar("_Record", ChannelEntry, Release)
+if TYPE_CHECKING:  # cryptography and tuf take a tenth of a second, and few callers need them
+    from securesystemslib.signer import Signer
+    from tuf.api.metadata import Root
 
+    from tidemill.trust.documents import ChannelDocument
+    from tidemill.trust.follow import Trust
 
-class _Formatted(msgspec.Struct):
-    format: int
+#: How long an entry holds. A night that changes nothing signs anew once a third of it is gone.
+DAYS = 30
 
 
 class LostRace(StoreError):  # noqa: N818 - named as BlobDamaged is
     """Somebody else moved the channel first. Look at its new head, then decide again."""
 
 
-def head(store: Store, channel: str) -> ChannelEntry | None:
-    """Where ``channel`` points now; None when it has never been moved.
+class ChannelPinned(StoreError):  # noqa: N818 - named as BlobDamaged is
+    """A person holds the channel where it is."""
 
-    Raises StoreError when its newest entry is damaged: an older one would be a silent rollback.
+
+class _Formatted(msgspec.Struct):
+    format: int
+
+
+class _Hint(msgspec.Struct):
+    sequence: int
+
+
+def follow(store: Store, channel: str, *, trust: "Trust") -> ChannelEntry | None:
+    """Where ``channel`` points, as a reader may believe it; None when it has never been moved.
+
+    One request when nothing has changed. Raises ChannelRefused for what its signer has not said, or
+    not lately; StoreError for the rest.
+    """
+    seen = trust.seen(store, channel)
+    at = _newest(store, channel, known=seen)
+    if at == 0 and seen == 0:
+        return None
+    if at == seen and (held := trust.held(store, channel)) and not _ended(held):
+        return held
+    if not at:
+        raise trust.vanished(store, channel, seen=seen)
+    return trust.accept(store, _read(store, channel, at), channel=channel)
+
+
+def head(store: Store, channel: str) -> ChannelEntry | None:
+    """Where ``channel`` points, as its producer sees it; None when it has never been moved.
+
+    Signatures are checked against the store's own root, freshness is not. Raises StoreError when
+    its newest entry cannot be used: an older one would be a silent rollback.
     """
     at = latest(store, channel)
-    return _entry(store, channel, at) if at else None
+    return _entry(store, channel, at, root=_root(store)) if at else None
 
 
 def latest(store: Store, channel: str) -> int:
@@ -49,8 +85,13 @@ def latest(store: Store, channel: str) -> int:
 
 
 def history(store: Store, channel: str) -> tuple[ChannelEntry, ...]:
-    """All entries of ``channel``, newest first. Raises StoreError when one is damaged."""
-    return tuple(_entry(store, channel, number) for number in _sequences(store, channel))
+    """All entries of ``channel`` that can be used, newest first.
+
+    One that is damaged, or signed by a key that is no longer trusted, is left out.
+    """
+    root = _root(store)
+    found = (_usable(store, channel, number, root=root) for number in _sequences(store, channel))
+    return tuple(entry for entry in found if entry)
 
 
 def names(store: Store) -> tuple[str, ...]:
@@ -60,26 +101,54 @@ def names(store: Store) -> tuple[str, ...]:
 
 
 def move(
-    store: Store, channel: str, *, release: str, expecting: int, run: str, reason: str
+    store: Store,
+    channel: str,
+    *,
+    release: str,
+    expecting: int,
+    run: str,
+    reason: str,
+    signer: "Signer",
+    pinned: str = "",
+    unpin: bool = False,
+    provenance: str = "",
 ) -> ChannelEntry:
     """Make ``release`` the head of ``channel`` and return the entry that is now the head.
 
     ``expecting`` is the sequence that the caller decided upon, 0 for a channel not moved yet. When
-    the head already points at ``release`` nothing is written, and the entry returned has the
-    sequence ``expecting``; after a move it has the next one. Raises LostRace when the head is not
-    the one expected, StoreError when the release is not in the store.
+    the head says the same already and holds long enough nothing is written, and the entry returned
+    has the sequence ``expecting``; after a move it has the next one. ``pinned`` says why the
+    channel is to stay there; ``unpin`` moves one that is pinned. ``provenance`` is the digest of
+    the statement about the release.
+
+    Raises LostRace when the head is not the one expected, ChannelPinned, NotOurs when the signer's
+    key is not one that the store's root names, StoreError when the release is not in the store, or
+    a blob that it names is not.
     """
+    from tidemill.keeping import Keeper  # noqa: PLC0415 - readers need none of it
+    from tidemill.trust.authority import root_for  # noqa: PLC0415 - see above
+
     at = latest(store, channel)
     if at != expecting:
         raise _lost(channel, expecting=expecting, found=at)
-    if store.stat(release_name(release)) is None:
+    written = store.stat(release_name(release))
+    if written is None:
         raise StoreError(
             f"release {short(release)} is not in {store.url}",
             hint="write the release first, then move the channel",
         )
-    held = _readable(store, channel, at)
-    if held is not None and held.release == release:
+    root = root_for(store, signer)
+    held = _usable(store, channel, at, root=root) if at else None
+    if held is not None and held.pinned and not unpin:
+        raise ChannelPinned(
+            f"channel {channel!r} is pinned at sequence {at}: {held.pinned}",
+            hint=f"tidemill channel unpin {channel}, when that reason is gone",
+        )
+    if held is not None and (held.release, held.pinned) == (release, pinned) and not _old(held):
         return held
+    if held is None or held.release != release:
+        # Its blobs are there and stay: gc and this move never miss each other (ADR 13).
+        Keeper(store).hold(read_release(store, release))
     entry = ChannelEntry(
         channel=channel,
         sequence=at + 1,
@@ -87,17 +156,57 @@ def move(
         run=run,
         moved_at=datetime.now(UTC).isoformat(timespec="seconds"),
         reason=reason,
+        pinned=pinned,
+        provenance=provenance,
     )
-    if not store.create(channel_name(channel, entry.sequence), encode(entry)):
-        raise _lost(channel, expecting=expecting, found=entry.sequence)
-    return entry
+    return _publish(store, entry, length=written.size, signer=signer)
 
 
-def rollback(store: Store, channel: str, *, to: int = 0, run: str, reason: str) -> ChannelEntry:
+def _publish(store: Store, entry: ChannelEntry, *, length: int, signer: "Signer") -> ChannelEntry:
+    from tidemill.trust.documents import decode, sign_entry, told  # noqa: PLC0415 - see above
+
+    data = sign_entry(entry, length=length, days=DAYS, signer=signer)
+    channel, sequence = entry.channel, entry.sequence
+    if not store.create(channel_name(channel, sequence), data):
+        raise _lost(channel, expecting=sequence - 1, found=sequence)
+    # Only a hint, for readers of a web server that cannot list: they look for newer ones from it.
+    with contextlib.suppress(StoreError):
+        store.replace(hint_name(channel), encode(_Hint(sequence)))
+    what = _what(channel, sequence)
+    return told(decode(data, what=what), what=what)
+
+
+def resign(store: Store, channel: str, *, signer: "Signer", reason: str) -> ChannelEntry:
+    """Give ``channel`` a newer entry that says the same and holds for DAYS days from now.
+
+    The head need not be signed by a key that is trusted any more: its release is taken on the word
+    of whoever calls. Raises UsageError for a channel that has never been moved, LostRace, NotOurs.
+    """
+    from tidemill.trust.authority import root_for  # noqa: PLC0415 - see above
+    from tidemill.trust.documents import told  # noqa: PLC0415 - see above
+
+    root_for(store, signer)
+    at = latest(store, channel)
+    if not at:
+        raise UsageError(f"{store.url} has no channel {channel!r}")
+    held = told(_read(store, channel, at), what=_what(channel, at))
+    written = len(encode(read_release(store, held.release)))
+    entry = msgspec.structs.replace(
+        held,
+        sequence=at + 1,
+        moved_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        reason=reason,
+    )
+    return _publish(store, entry, length=written, signer=signer)
+
+
+def rollback(
+    store: Store, channel: str, *, to: int = 0, run: str, reason: str, signer: "Signer"
+) -> ChannelEntry:
     """Point a new sequence of ``channel`` at the release of the older sequence ``to``.
 
     0 means the newest entry with another release than the head's. A damaged head does not stand in
-    the way. Raises UsageError when there is nothing to go back to, LostRace as ``move`` does.
+    the way, a pin does. Raises UsageError when there is nothing to go back to; else as ``move``.
     """
     sequences = _sequences(store, channel)
     if to and to not in sequences[1:]:
@@ -106,9 +215,21 @@ def rollback(store: Store, channel: str, *, to: int = 0, run: str, reason: str) 
             f"channel {channel!r} cannot go back to sequence {to}",
             hint=f"its older sequences are: {older}",
         )
-    target = _entry(store, channel, to) if to else _before(store, channel, sequences)
+    root = _root(store)
+    target = (
+        _entry(store, channel, to, root=root)
+        if to
+        else _before(store, channel, sequences, root=root)
+    )
     return move(
-        store, channel, release=target.release, expecting=sequences[0], run=run, reason=reason
+        store,
+        channel,
+        release=target.release,
+        provenance=target.provenance,
+        expecting=sequences[0],
+        run=run,
+        reason=reason,
+        signer=signer,
     )
 
 
@@ -137,15 +258,23 @@ def read_release(store: Store, digest: str) -> Release:
         )
     what = f"release {short(digest)}"
     try:
-        return _decoded(data, Release, what=what)
-    except ValueError as error:
+        written = msgspec.json.decode(data, type=_Formatted).format
+        if written > FORMAT:
+            raise StoreError(
+                f"{what} has format {written}; this tidemill reads up to {FORMAT}",
+                hint="upgrade tidemill",
+            )
+        return msgspec.json.decode(data, type=Release)
+    except ValueError as error:  # msgspec's, and bytes that are not UTF-8
         raise StoreError(f"{what} cannot be read: {error}", hint="upgrade tidemill") from error
 
 
-def _before(store: Store, channel: str, sequences: tuple[int, ...]) -> ChannelEntry:
-    current = _readable(store, channel, sequences[0]) if sequences else None
+def _before(
+    store: Store, channel: str, sequences: tuple[int, ...], *, root: "Root | None"
+) -> ChannelEntry:
+    current = _usable(store, channel, sequences[0], root=root) if sequences else None
     for number in sequences[1:]:
-        entry = _entry(store, channel, number)
+        entry = _entry(store, channel, number, root=root)
         if current is None or entry.release != current.release:
             return entry
     raise UsageError(
@@ -159,42 +288,78 @@ def _sequences(store: Store, channel: str) -> tuple[int, ...]:
     return tuple(sorted((number for number in listed if number), reverse=True))
 
 
-def _readable(store: Store, channel: str, sequence: int) -> ChannelEntry | None:
+def _newest(store: Store, channel: str, *, known: int) -> int:
+    """The sequence of the head; where a store cannot list, names are tried from ``known`` on."""
+    try:
+        return latest(store, channel)
+    except Unlistable:
+        at = known or _hinted(store, channel)
+        while store.stat(channel_name(channel, at + 1)) is not None:
+            at += 1
+        return at
+
+
+def _hinted(store: Store, channel: str) -> int:
+    try:
+        data = store.read(hint_name(channel))
+        return msgspec.json.decode(data, type=_Hint).sequence if data else 0
+    except ValueError:
+        return 0
+
+
+def _root(store: Store) -> "Root | None":
+    from tidemill.trust.authority import read_root  # noqa: PLC0415 - see above
+
+    root = read_root(store)
+    return root.signed if root else None
+
+
+def _usable(
+    store: Store, channel: str, sequence: int, *, root: "Root | None"
+) -> ChannelEntry | None:
     # Whoever moves a channel past a damaged head heals it.
     try:
-        return _entry(store, channel, sequence) if sequence else None
+        return _entry(store, channel, sequence, root=root)
     except BlobDamaged:
         return None
 
 
-def _entry(store: Store, channel: str, sequence: int) -> ChannelEntry:
-    what = f"entry {sequence} of channel {channel!r}"
-    data = store.read(channel_name(channel, sequence))
-    try:
-        entry = _decoded(data or b"", ChannelEntry, what=what)
-    except ValueError as error:
-        raise _damaged(what) from error
-    if (entry.channel, entry.sequence) != (channel, sequence) or not is_digest(entry.release):
-        raise _damaged(what)
+def _entry(store: Store, channel: str, sequence: int, *, root: "Root | None") -> ChannelEntry:
+    from tidemill.trust.documents import NotSigned, damaged, told, verify  # noqa: PLC0415 - see above
+
+    what = _what(channel, sequence)
+    document = _read(store, channel, sequence)
+    if root is None:
+        raise NotSigned(f"{what}: its store has no root that says who signs", hint="see trust/")
+    verify(document, root=root, what=what)
+    entry = told(document, what=what)
+    if (entry.channel, entry.sequence) != (channel, sequence):
+        raise damaged(what)
     return entry
 
 
-def _decoded(data: bytes, kind: type[_Record], *, what: str) -> _Record:
-    # ValueError covers msgspec's errors and the UnicodeDecodeError of a flipped byte in a string.
-    written = msgspec.json.decode(data, type=_Formatted).format
-    if written > FORMAT:
-        raise StoreError(
-            f"{what} has format {written}; this tidemill reads up to {FORMAT}",
-            hint="upgrade tidemill",
-        )
-    return msgspec.json.decode(data, type=kind)
+def _read(store: Store, channel: str, sequence: int) -> "ChannelDocument":
+    from tidemill.trust.documents import LARGEST_BYTES, damaged, decode  # noqa: PLC0415 - see above
+
+    what = _what(channel, sequence)
+    name = channel_name(channel, sequence)
+    found = store.stat(name)
+    if found is not None and found.size > LARGEST_BYTES:
+        raise damaged(f"{what} ({found.size} bytes, more than any entry has)")
+    return decode(store.read(name) or b"", what=what)
 
 
-def _damaged(what: str) -> BlobDamaged:
-    return BlobDamaged(
-        f"{what} is damaged",
-        hint="move the channel on with `tidemill channel promote` or `rollback`",
-    )
+def _what(channel: str, sequence: int) -> str:
+    return f"entry {sequence} of channel {channel!r}"
+
+
+def _ended(entry: ChannelEntry) -> bool:
+    return datetime.fromisoformat(entry.expires) <= datetime.now(UTC)
+
+
+def _old(entry: ChannelEntry) -> bool:
+    left = datetime.fromisoformat(entry.expires) - datetime.now(UTC)
+    return left < timedelta(days=DAYS * 2 / 3)
 
 
 def _lost(channel: str, *, expecting: int, found: int) -> LostRace:

@@ -112,7 +112,12 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChannelEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One position of a channel, ``channels/<name>/<sequence>.json``. The highest is the head."""
+    """One position of a channel, as its signed document tells it. The highest is the head.
+
+    ``expires`` is UTC text as ISO 8601; ``length`` is the size of the release in bytes. ``pinned``
+    says why the channel is to stay where it is, if it is. ``provenance`` is the digest of the
+    statement about the release, if there is one.
+    """
 
     channel: str
     sequence: int
@@ -120,7 +125,10 @@ class ChannelEntry(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     moved_at: str
     reason: str
-    format: int = FORMAT
+    pinned: str = ""
+    provenance: str = ""
+    expires: str = ""
+    length: int = 0
 
 
 class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,8 +149,49 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, Any] = {}
 
 
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One named thing that was so and is so now; None: it was, or is, not there."""
+
+    name: str
+    was: str | int | float | None
+    now: str | int | float | None
+
+
+class ArtifactChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one file between two releases.
+
+    ``causes`` are the parts of the action's key that differ: ``flags``, ``tool torch``,
+    ``input mlir/model.mlir``, ``code`` …; empty where the records do not say.
+    """
+
+    address: str
+    kind: str
+    file: str
+    change: Literal["added", "removed", "changed"]
+    differences: tuple[Difference, ...] = ()
+    causes: tuple[str, ...] = ()
+
+
+class ReleaseDiff(msgspec.Struct, frozen=True, kw_only=True):
+    """What changed from release ``before`` to release ``after``: digests, "" for no release.
+
+    ``tools`` holds the toolchain and the versions that differ. ``unknown`` are the files whose
+    records are not there any more, so that flags and causes cannot be told.
+    """
+
+    before: str
+    after: str
+    tools: tuple[Difference, ...] = ()
+    artifacts: tuple[ArtifactChange, ...] = ()
+    unchanged: int = 0
+    unknown: tuple[str, ...] = ()
+
+
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One execution of a pipeline: kept as ``runs/<run>/report.json``, drawn by report/."""
+    """One execution of a pipeline: kept as ``runs/<run>/report.json``, drawn by report/.
+
+    ``changes`` are those since the channel's last release, where this run has made one.
+    """
 
     run: str
     pipeline: str
@@ -159,6 +208,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     channel: str = ""
     sequence: int = 0
     problems: tuple[str, ...] = ()
+    changes: ReleaseDiff | None = None
     format: int = FORMAT
 
 

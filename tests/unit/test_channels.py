@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.faults.store_helpers import race_for_a_channel, release_named, run_in_processes
+from tests.signing import SIGNER
 from tidemill.channels import (
     LostRace,
     head,
@@ -19,13 +21,16 @@ from tidemill.channels import (
 )
 from tidemill.errors import BlobDamaged, StoreError, UsageError
 from tidemill.store import Store, open_store
-from tidemill.store.layout import channel_name, release_name
+from tidemill.store.layout import channel_name, hint_name, release_name
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "store"))
 
+
+#: Who moves, for moves of which nothing else matters.
+BY: dict[str, Any] = {"run": "r", "reason": "", "signer": SIGNER}
 
 Moves = Callable[..., list[str]]
 
@@ -39,7 +44,15 @@ def moved(store: Store) -> Moves:
         for digest in digests:
             entry = head(store, "nightly")
             at = entry.sequence if entry else 0
-            move(store, "nightly", release=digest, expecting=at, run="r1", reason="night")
+            move(
+                store,
+                "nightly",
+                release=digest,
+                expecting=at,
+                run="r1",
+                reason="night",
+                signer=SIGNER,
+            )
         return [str(digest) for digest in digests]
 
     return through
@@ -61,12 +74,15 @@ def test_a_move_creates_the_next_sequence(store: Store, moved: Moves) -> None:
     assert sorted(one.name for one in store.list("channels/nightly")) == [
         channel_name("nightly", 1),
         channel_name("nightly", 2),
+        hint_name("nightly"),
     ]
 
 
 def test_a_move_to_the_same_release_writes_nothing(store: Store, moved: Moves) -> None:
     (only,) = moved("a")
-    entry = move(store, "nightly", release=only, expecting=1, run="r2", reason="again")
+    entry = move(
+        store, "nightly", release=only, expecting=1, run="r2", reason="again", signer=SIGNER
+    )
     assert (entry.sequence, entry.run) == (1, "r1")
     assert len(history(store, "nightly")) == 1
 
@@ -75,7 +91,15 @@ def test_a_move_from_another_head_than_expected_is_lost(store: Store, moved: Mov
     first, _ = moved("a", "b")
     for expecting in (0, 1, 3):
         with pytest.raises(LostRace) as caught:
-            move(store, "nightly", release=first, expecting=expecting, run="r", reason="")
+            move(
+                store,
+                "nightly",
+                release=first,
+                expecting=expecting,
+                run="r",
+                reason="",
+                signer=SIGNER,
+            )
         assert caught.value.message == f"channel 'nightly' is at sequence 2, not at {expecting}"
     assert len(history(store, "nightly")) == 2
 
@@ -83,15 +107,17 @@ def test_a_move_from_another_head_than_expected_is_lost(store: Store, moved: Mov
 def test_a_channel_never_points_at_a_release_that_is_not_there(store: Store) -> None:
     digest = "0" * 64
     with pytest.raises(StoreError) as caught:
-        move(store, "nightly", release=digest, expecting=0, run="r", reason="")
+        move(store, "nightly", release=digest, expecting=0, run="r", reason="", signer=SIGNER)
     assert caught.value.message == f"release 000000000000… is not in {store.url}"
     assert head(store, "nightly") is None
 
 
 def test_a_rollback_is_a_newer_sequence_of_an_older_release(store: Store, moved: Moves) -> None:
     first, second, _ = moved("a", "b", "c")
-    assert rollback(store, "nightly", run="r", reason="c is slow").release == second
-    assert rollback(store, "nightly", to=1, run="r", reason="b, too").release == first
+    assert rollback(store, "nightly", run="r", reason="c is slow", signer=SIGNER).release == second
+    assert (
+        rollback(store, "nightly", to=1, run="r", reason="b, too", signer=SIGNER).release == first
+    )
     assert [one.sequence for one in history(store, "nightly")] == [5, 4, 3, 2, 1]
 
 
@@ -103,14 +129,14 @@ def test_a_rollback_without_an_older_release_says_so(store: Store, moved: Moves)
         (7, "channel 'nightly' cannot go back to sequence 7"),
     ):
         with pytest.raises(UsageError) as caught:
-            rollback(store, "nightly", to=to, run="r", reason="")
+            rollback(store, "nightly", to=to, run="r", reason="", signer=SIGNER)
         assert caught.value.message == message
     with pytest.raises(UsageError):
-        rollback(store, "unheard-of", run="r", reason="")
+        rollback(store, "unheard-of", run="r", reason="", signer=SIGNER)
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"{", b'{"format": 1}', b"\xff", b'{"format":1,"run":"\xff"}']
+    "damage", [b"", b"{", b'{"format": 2}', b"\xff", b'{"format":2,"run":"\xff"}']
 )
 def test_a_damaged_head_is_an_error_and_can_be_moved_past(
     store: Store, moved: Moves, damage: bytes
@@ -121,7 +147,7 @@ def test_a_damaged_head_is_an_error_and_can_be_moved_past(
         head(store, "nightly")
     assert caught.value.message == "entry 2 of channel 'nightly' is damaged"
     assert latest(store, "nightly") == 2
-    entry = rollback(store, "nightly", run="r", reason="heal")
+    entry = rollback(store, "nightly", run="r", reason="heal", signer=SIGNER)
     assert (entry.sequence, entry.release) == (3, first)
     assert head(store, "nightly") == entry
 
@@ -137,11 +163,11 @@ def test_an_entry_copied_from_another_place_is_damaged(store: Store, moved: Move
 
 def test_a_newer_format_asks_for_an_upgrade(store: Store, moved: Moves) -> None:
     moved("a")
-    store.replace(channel_name("nightly", 1), b'{"format": 2, "all": "new"}')
+    store.replace(channel_name("nightly", 1), b'{"format": 3, "all": "new"}')
     with pytest.raises(StoreError) as caught:
         head(store, "nightly")
     assert caught.value.message == (
-        "entry 1 of channel 'nightly' has format 2; this tidemill reads up to 1"
+        "entry 1 of channel 'nightly' has format 3; this tidemill reads up to 2"
     )
     assert caught.value.hint == "upgrade tidemill"
 

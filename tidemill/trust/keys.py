@@ -1,0 +1,95 @@
+"""The key that signs channels: from a key service, from the environment, or made on first use.
+
+$TIDEMILL_SIGNER       a key service's URI as securesystemslib spells it (awskms:, gcpkms:, hv:, …),
+                       with $TIDEMILL_SIGNER_PUBLIC, a file with its public key (PEM)
+$TIDEMILL_SIGNING_KEY  a private key itself (PEM, PKCS 8, not encrypted), as CI keeps secrets
+neither                ``keys/channels.pem`` in the workspace's state: ed25519, made on first use
+"""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from securesystemslib.exceptions import UnsupportedLibraryError
+from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
+
+from tidemill.errors import UsageError
+from tidemill.store.scratch import temporary_name
+from tidemill.store.trouble import disk_error
+
+SIGNER = "TIDEMILL_SIGNER"
+PUBLIC = "TIDEMILL_SIGNER_PUBLIC"
+PRIVATE = "TIDEMILL_SIGNING_KEY"
+
+
+def signer_of(state: Path, environment: Mapping[str, str] = os.environ) -> Signer:
+    """The signer that this process has. Raises UsageError for one that cannot be used."""
+    if uri := environment.get(SIGNER):
+        return _service(uri, public=environment.get(PUBLIC, ""))
+    if text := environment.get(PRIVATE):
+        return private_signer(text.encode(), where=f"${PRIVATE}")
+    return local_signer(state)
+
+
+def local_signer(state: Path) -> CryptoSigner:
+    """The workspace's own key, made when there is none; readable by its owner only."""
+    file = key_file(state)
+    try:
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            made = write_key(file.with_name(temporary_name()), CryptoSigner.generate_ed25519())
+            with suppress(FileExistsError):  # another process was first: its key it is
+                os.link(made, file)
+            made.unlink()
+        return private_signer(file.read_bytes(), where=str(file))
+    except OSError as error:
+        raise disk_error(error, doing="keep the key that signs channels", where=file) from error
+
+
+def key_file(state: Path) -> Path:
+    """Where the workspace's own key lies."""
+    return state / "keys" / "channels.pem"
+
+
+def write_key(file: Path, signer: CryptoSigner) -> Path:
+    """Write a private key that only its owner can read, and return its path. Raises OSError."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(signer.private_bytes)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return file
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the environment names a key, so that the workspace's own is not used."""
+    return bool(environment.get(SIGNER) or environment.get(PRIVATE))
+
+
+def private_signer(data: bytes, *, where: str) -> CryptoSigner:
+    """The signer of a private key in PEM; ``where`` is for the message. Raises UsageError."""
+    try:
+        return CryptoSigner(load_pem_private_key(data, password=None))
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"{where} holds no private key that can be used: {error}",
+            hint="give a PEM of PKCS 8, not encrypted: openssl genpkey -algorithm ed25519",
+        ) from error
+
+
+def _service(uri: str, *, public: str) -> Signer:
+    if not public:
+        raise UsageError(
+            f"${SIGNER} names a key, and ${PUBLIC} does not name the file with its public half",
+            hint=f"set {PUBLIC} to a PEM file",
+        )
+    try:
+        key = SSlibKey.from_crypto(load_pem_public_key(Path(public).read_bytes()))
+        return Signer.from_priv_key_uri(uri, key)
+    except (OSError, ValueError, UnsupportedLibraryError) as error:
+        raise UsageError(
+            f"the key of ${SIGNER} ({uri.partition(':')[0]}:…) cannot be used: {error}",
+            hint=f"check {SIGNER} and {PUBLIC}; a key service needs its own package",
+        ) from error

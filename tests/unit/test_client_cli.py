@@ -1,7 +1,9 @@
 """ls, show and pull as scripts call them, outside any checkout."""
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -107,7 +109,7 @@ def test_a_pull_of_nothing_but_what_is_missing_exits_three(shop: Shop, tmp_path:
     shop.publish()
     pull = ("pull", GPU, "--channel", "smoke", "--to", "out", "--store", "store")
     done = call(tmp_path, *pull, "--allow-missing", expect=3)
-    assert done.stderr == (
+    assert done.stderr.partition("\n")[2] == (
         "error: channel 'smoke' (sequence 2) cannot give what is asked for: "
         f"{GPU} vmfb is expected-failure (known)\n"
         "  ask for other addresses, or see the run's report\n"
@@ -130,4 +132,45 @@ def test_a_pull_says_what_it_removed_and_what_it_left(shop: Shop, tmp_path: Path
         "removed: stories/decode/f32/cpu/model.verdict: pulled earlier, and this release does not"
         " have it\n"
         f"left over: {kept}: pulled earlier, and not asked for now\n"
+    )
+
+
+def test_a_terminal_shows_a_bar_and_anything_else_plain_lines(shop: Shop, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        command = [sys.executable, "-m", "tidemill", "pull", "stories", "--store", str(shop.root)]
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+        with subprocess.Popen(
+            [*command, "--channel", "smoke", "--to", "out"],
+            cwd=tmp_path,
+            env={**environment, "PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+        ) as process:
+            os.close(theirs)
+            shown = b""
+            with contextlib.suppress(OSError):  # its end of the terminal is closed
+                while data := screen.read(65536):
+                    shown += data
+            assert process.wait() == 0
+    assert b"pulling 5/5" in shown
+    assert b"] copied" not in shown
+    pull = ("pull", "stories", "--channel", "smoke", "--store", str(shop.root), "--to")
+    lines = call(tmp_path, *pull, "other", "--jobs", "1").stderr.splitlines()
+    assert lines[-1].startswith("[5/5] copied stories/")
+    again = call(tmp_path, *pull, "other").stderr.splitlines()
+    assert [line.split()[1] for line in again] == ["kept"] * 5
+
+
+def test_the_cache_is_where_it_is_said_to_be(shop: Shop, tmp_path: Path) -> None:
+    pull = ("pull", "stories", "--channel", "smoke", "--store", str(shop.root), "--to")
+    call(tmp_path, *pull, "out", "--cache", "mine")
+    assert len([path for path in (tmp_path / "mine/blobs").rglob("*") if path.is_file()]) == 5
+    call(tmp_path, *pull, "other", "--no-cache")
+    shop.root.rename(tmp_path / "unplugged")
+    call(tmp_path, *pull, "third", "--cache", "mine", "--offline")
+    done = call(tmp_path, *pull, "fourth", "--offline", expect=5)
+    assert done.stderr == (
+        f"error: offline: channels/smoke of {shop.store.url} was never read on this machine\n"
+        "  pull once without --offline, with the same cache\n"
     )

@@ -1,13 +1,11 @@
-"""ls, show, pull, verify, channel: what a downstream suite needs; no producer's imports."""
+"""ls, show, verify: what a downstream suite needs; no producer's imports."""
 
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 from rich.table import Table
 
-from tidemill import channels
 from tidemill.cli.listing import Listed, released, store_of
 from tidemill.cli.output import (
     complain,
@@ -18,8 +16,6 @@ from tidemill.cli.output import (
     size_text,
     workspace_options,
 )
-from tidemill.client import Progress, PullReport, resolve
-from tidemill.client import pull as pull_artifacts
 from tidemill.digest import Digest
 from tidemill.errors import ExitCode, StoreError, UsageError
 
@@ -115,80 +111,6 @@ def _verdict_lines(verdict: dict[str, Any] | None) -> list[tuple[str, str]]:
 
 
 @click.command()
-@click.argument("patterns", nargs=-1, required=True, metavar="ADDRESS...")
-@click.option("--channel", default="", help="The channel to pull from.")
-@click.option("--release", "release_digest", default="", help="A release instead of a channel.")
-@click.option("--to", type=click.Path(path_type=Path), required=True, help="The folder to pull to.")
-@click.option("--kind", "kinds", multiple=True, help="Only this kind (may be repeated).")
-@click.option("--require-validated", is_flag=True, help="Refuse what no device has validated.")
-@click.option("--allow-missing", is_flag=True, help="Exit 0 even if something is not there.")
-@json_option
-@workspace_options
-def pull(
-    patterns: tuple[str, ...],
-    *,
-    channel: str,
-    release_digest: str,
-    to: Path,
-    kinds: tuple[str, ...],
-    require_validated: bool,
-    allow_missing: bool,
-    as_json: bool,
-    workspace_dir: Path | None,
-    store_url: str | None,
-) -> int:
-    """Copy what ADDRESS... names, with the MLIR, parameters and reference it needs, verified.
-
-    What is there is copied. Exit 3 when something else that was asked for is not there.
-    """
-    if bool(channel) == bool(release_digest):
-        raise UsageError("give either --channel or --release")
-    report = pull_artifacts(
-        store_of(workspace_dir, store_url),
-        patterns,
-        to=to,
-        channel=channel,
-        release=release_digest,
-        kinds=frozenset(kinds),
-        require_validated=require_validated,
-        progress=(lambda _: None) if as_json else _say_progress,
-    )
-    (_say_pull_json if as_json else _say_pull)(report)
-    return ExitCode.GOOD if allow_missing or not report.refused else _complain_of(report)
-
-
-def _complain_of(report: PullReport) -> ExitCode:
-    names = ", ".join(item.file for item in report.refused)
-    complain(
-        f"error: {len(report.refused)} of what was asked for is not there: {names}",
-        hint="Give --allow-missing to accept that, or ask for other addresses.",
-    )
-    return ExitCode.TOOL
-
-
-def _say_pull_json(report: PullReport) -> None:
-    artifacts = {"copied": report.copied, "kept": report.kept, "refused": report.refused}
-    files = {"removed": report.removed, "left_over": report.left_over}
-    found = {"release": report.resolved.digest, "folder": str(report.folder)}
-    say_json({**found, **artifacts, **files})
-
-
-def _say_pull(report: PullReport) -> None:
-    say(f"{report.resolved.title}: {len(report.copied)} copied, {len(report.kept)} unchanged")
-    for item in report.refused:
-        say(f"not there: {item.file}: {item.status}: {item.reason}")
-    for file in report.removed:
-        say(f"removed: {file}: pulled earlier, and this release does not have it")
-    for file in report.left_over:
-        say(f"left over: {file}: pulled earlier, and not asked for now")
-
-
-def _say_progress(done: Progress) -> None:
-    word = "copied" if done.copied else "kept"
-    complain(f"[{done.files}/{done.files_total}] {word} {done.artifact.file}")
-
-
-@click.command()
 @click.option("--channel", default="", help="One channel [all of them].")
 @json_option
 @workspace_options
@@ -214,80 +136,3 @@ def verify(
         if bad:
             complain("  Run the pipeline again: what is damaged is rebuilt.")
     return ExitCode.STORE if bad else ExitCode.GOOD
-
-
-@click.group()
-def channel() -> None:
-    """List, promote or roll back channels."""
-
-
-@channel.command("list")
-@click.argument("name", default="")
-@json_option
-@workspace_options
-def channel_list(
-    name: str, *, as_json: bool, workspace_dir: Path | None, store_url: str | None
-) -> None:
-    """List channels, or the history of one, newest first."""
-    store = store_of(workspace_dir, store_url)
-    if name:
-        entries = list(channels.history(store, name))
-    else:
-        heads = [channels.head(store, one) for one in channels.names(store)]
-        entries = [entry for entry in heads if entry]
-    if as_json:
-        say_json([msgspec.to_builtins(entry) for entry in entries])
-        return
-    for entry in entries:
-        say(
-            f"{entry.channel} {entry.sequence}  release {entry.release[:12]}  {entry.moved_at}"
-            f"  {entry.reason}"
-        )
-
-
-@channel.command("promote")
-@click.argument("name")
-@click.argument("release_digest", metavar="RELEASE")
-@click.option("--reason", required=True, help="Why; it is kept with the entry.")
-@workspace_options
-def channel_promote(
-    name: str,
-    release_digest: str,
-    *,
-    reason: str,
-    workspace_dir: Path | None,
-    store_url: str | None,
-) -> None:
-    """Point channel NAME at RELEASE (a digest)."""
-    store = store_of(workspace_dir, store_url)
-    resolved = resolve(store, release=release_digest)
-    moved = channels.move(
-        store,
-        name,
-        release=resolved.digest,
-        expecting=channels.latest(store, name),
-        run="by-hand",
-        reason=reason,
-    )
-    say(f"{name} {moved.sequence} is release {moved.release[:12]}")
-
-
-@channel.command("rollback")
-@click.argument("name")
-@click.option(
-    "--to", "sequence", type=int, default=0, help="The sequence to go back to [the one before]."
-)
-@click.option("--reason", required=True, help="Why; it is kept with the entry.")
-@workspace_options
-def channel_rollback(
-    name: str,
-    *,
-    sequence: int,
-    reason: str,
-    workspace_dir: Path | None,
-    store_url: str | None,
-) -> None:
-    """Give channel NAME a newer entry that points at an older release."""
-    store = store_of(workspace_dir, store_url)
-    moved = channels.rollback(store, name, to=sequence, run="by-hand", reason=reason)
-    say(f"{name} {moved.sequence} is release {moved.release[:12]}")

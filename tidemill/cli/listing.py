@@ -1,21 +1,26 @@
 """What the reading commands share: the store to read, and the released artifacts in it."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tidemill import channels
 from tidemill.address import matches
-from tidemill.cli.output import workspace_of
+from tidemill.cli.output import complain, workspace_of
 from tidemill.client import resolve
+from tidemill.client.trusting import open_trust
 from tidemill.errors import UsageError
 from tidemill.records import Artifact
 from tidemill.store import open_store
 from tidemill.store.contract import Store
+
+if TYPE_CHECKING:  # a locked pull needs no tuf
+    from tidemill.trust.follow import Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,18 @@ def store_of(workspace_dir: Path | None, store_url: str | None) -> Store:
     """The store to read. It must be there already; a checkout is needed only to find it."""
     url = store_url or os.environ.get("TIDEMILL_STORE")
     return open_store(url or workspace_of(workspace_dir, None).store_url, must_exist=True)
+
+
+def trust_of(workspace_dir: Path | None, store: Store) -> "Trust":
+    """What this machine believes of the store.
+
+    Of a workspace's embedded store that is kept beside it, and goes with it when it is deleted.
+    """
+    folder = None
+    with contextlib.suppress(UsageError):
+        state = workspace_of(workspace_dir, None).state
+        folder = state / "trust" if store.url.startswith(state.as_uri() + "/") else None
+    return open_trust(complain, folder=folder)
 
 
 def released(store: Store, pattern: str = "*", *, channel: str) -> list[Listed]:

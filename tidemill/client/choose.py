@@ -3,14 +3,18 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from tidemill.address import matches
-from tidemill.channels import head, names, read_release
+from tidemill.channels import follow, head, names, read_release
 from tidemill.digest import is_digest
 from tidemill.errors import TidemillError, ToolError, UsageError
 from tidemill.records import Artifact, Release
-from tidemill.store.contract import Store
+from tidemill.store.contract import Store, Unlistable
 from tidemill.store.layout import short
+
+if TYPE_CHECKING:
+    from tidemill.trust.follow import Trust
 
 #: An artifact of such a status has no bytes that anybody should use.
 WITHOUT_BYTES = frozenset({"missing", "expected-failure"})
@@ -43,19 +47,25 @@ class Choice:
     refused: tuple[Artifact, ...]
 
 
-def resolve(store: Store, *, channel: str = "", release: str = "") -> Resolved:
-    """The head of ``channel``, or the release of that digest. Raises UsageError or StoreError."""
+def resolve(
+    store: Store, *, channel: str = "", release: str = "", trust: "Trust | None" = None
+) -> Resolved:
+    """The head of ``channel``, or the release of that digest. Raises UsageError or StoreError.
+
+    With ``trust`` the head is what a reader may believe (one request when nothing has changed),
+    else what the producer sees.
+    """
     if bool(channel) == bool(release):
         raise UsageError("name a channel or a release", hint="one of them, not both")
     if release:
         if not is_digest(release):
             raise UsageError(f"{release!r} is not the digest of a release", hint="give 64 digits")
         return Resolved(digest=release, release=read_release(store, release))
-    entry = head(store, channel)
+    entry = follow(store, channel, trust=trust) if trust else head(store, channel)
     if entry is None:
         raise UsageError(
             f"{store.url} has no channel {channel!r}",
-            hint=f"its channels are: {', '.join(names(store)) or 'none yet'}",
+            hint=_channels_of(store),
         )
     return Resolved(
         digest=entry.release,
@@ -63,6 +73,13 @@ def resolve(store: Store, *, channel: str = "", release: str = "") -> Resolved:
         channel=channel,
         sequence=entry.sequence,
     )
+
+
+def _channels_of(store: Store) -> str:
+    try:
+        return f"its channels are: {', '.join(names(store)) or 'none yet'}"
+    except Unlistable:
+        return "see whether that is the URL of a store, and how its channels are called"
 
 
 def choose(

@@ -6,6 +6,8 @@
 engine does not know luigi.
 """
 
+import atexit
+import contextlib
 import functools
 import math
 import os
@@ -20,6 +22,7 @@ from tidemill.child import die_with_parent
 from tidemill.errors import ExitCode, UsageError
 from tidemill.graph import Node, NodeId
 from tidemill.interrupts import on_interrupt
+from tidemill.keeping import at_work
 from tidemill.mill import Mill
 from tidemill.opening import open_mill
 from tidemill.workfolder import sweep
@@ -48,7 +51,11 @@ def current_mill() -> Mill:
         workspace = find_workspace(start=Path.cwd())
         mill = open_mill(workspace)
         sweep(workspace.work)
-        mill.start_run("luigi")
+        # luigi's own command line says no word at the end of a run: the end of the process does.
+        lease = contextlib.ExitStack()
+        atexit.register(lease.close)
+        run = mill.start_run("luigi")
+        lease.enter_context(at_work(mill.store, run=run, keeper=mill.cache.keeper))
         use_mill(mill)
     assert _Current.mill is not None  # noqa: S101 - it was set above
     return _Current.mill

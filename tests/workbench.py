@@ -26,11 +26,15 @@ from tests.workbench_models import (
     language_manifest,
     onnx_manifest,
 )
+from tidemill.records import ChannelEntry
 from tidemill.toolchain.environment import Environment, folder_of, require
 from tidemill.toolchain.lock import read_lock
+from tidemill.trust.documents import decode, told
 
 REPO = Path(__file__).parents[1]
 TIDEMILL = Path(sys.executable).with_name("tidemill")
+#: Where a test's clients keep what they have seen (tests/conftest.py).
+MEMORY = ("TIDEMILL_CACHE", "TIDEMILL_TRUST")
 Outcomes = dict[tuple[str, str], str]
 
 
@@ -82,7 +86,7 @@ class Workbench:
         bench = Workbench(root=root, store=root / ".tidemill/store")
         for folder in ("manifests/models", "toolchains", "pipelines"):
             (root / folder).mkdir(parents=True)
-        for name in ("base", "gather", "outcome", "runner", "__init__"):
+        for name in ("base", "gather", "outcome", "publish", "runner", "__init__"):
             (root / f"pipelines/{name}.py").symlink_to(REPO / f"pipelines/{name}.py")
         for name, text in PIPELINES.items():
             bench.write(f"pipelines/{name}.py", text)
@@ -134,7 +138,8 @@ class Workbench:
 
     @property
     def environment(self) -> dict[str, str]:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TIDEMILL_", "COV_"))}
+        ours = ("TIDEMILL_", "COV_")
+        inherited = {k: v for k, v in os.environ.items() if k in MEMORY or not k.startswith(ours)}
         toolchains = str(folder_of(REPO / ".tidemill"))
         return {**inherited, "TIDEMILL_TOOLCHAINS": toolchains, "COLUMNS": "160", **self.extra}
 
@@ -211,10 +216,14 @@ class Workbench:
                 if not path.is_file() or path.stat().st_size != output["size"]:
                     found.append(f"{record['step']} {record['address']} {output['name']}")
         releases = [n for n, digest in self.files("releases").items() if digest not in n]
-        parts = list((self.store / "channels").rglob("*.json"))
-        heads = [json.loads(path.read_bytes())["release"] for path in parts]
+        heads = [entry.release for entry in self.entries()]
         lost = [head for head in heads if not (self.store / f"releases/{head}.json").is_file()]
         return found + releases + lost
+
+    def entries(self) -> list[ChannelEntry]:
+        """What every entry of every channel tells, readable or not for a reader."""
+        paths = [p for p in (self.store / "channels").rglob("*.json") if p.stem.isdecimal()]
+        return [told(decode(path.read_bytes(), what="it"), what="it") for path in sorted(paths)]
 
     def survivors(self) -> list[str]:
         """Running processes whose folder or command line is in this workspace."""

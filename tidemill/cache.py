@@ -15,6 +15,7 @@ import msgspec
 
 from tidemill.digest import Digest, digest_bytes
 from tidemill.errors import StoreError
+from tidemill.keeping import Keeper
 from tidemill.records import ActionResult, Failure, Output, encode
 from tidemill.store.contract import Entry, Store
 from tidemill.store.layout import action_name, blob_name, failure_name
@@ -55,15 +56,22 @@ def seal_of(result: ActionResult) -> str:
 
 @dataclass(slots=True)
 class Cache:
-    """Looks results up in one store. ``index_file`` may be absent, stale or damaged."""
+    """Looks results up in one store. ``index_file`` may be absent, stale or damaged.
+
+    ``keeper`` says of everything that is found, before it is looked at, that it is relied on.
+    """
 
     store: Store
     verified: Verified
     index_file: Path
     errors: int = 0
+    keeper: Keeper = field(init=False)
     _index: dict[str, _Indexed] = field(default_factory=dict)
     _listed: dict[str, Entry] | None = None
     _changed: bool = False
+
+    def __post_init__(self) -> None:
+        self.keeper = Keeper(self.store)
 
     def prime(self) -> None:
         """List records and blobs once, so that looking up thousands of keys costs no more calls."""
@@ -95,9 +103,11 @@ class Cache:
             indexed = self._indexed(name, entry)
             if indexed is None or indexed.key != key:
                 return Miss(reason="its record is damaged", damaged=True)
+            condemned = self.keeper.keep(output.digest for output in indexed.outputs)
             for output in indexed.outputs:
                 digest = Digest(output.digest)
-                blob = self._entry(blob_name(digest))
+                # What was listed before it was kept may be gone.
+                blob = None if digest in condemned else self._entry(blob_name(digest))
                 if why := self.verified.is_sound(self.store, digest, size=output.size, entry=blob):
                     return Miss(reason=f"{output.name}: {why}", damaged=True)
         except StoreError as error:
@@ -136,6 +146,7 @@ class Cache:
             if self._entry(name) is None:
                 return None
             failure = msgspec.json.decode(self.store.read(name) or b"", type=Failure)
+            self.keeper.keep(kept.digest for kept in (failure.log, failure.bundle) if kept)
         except (StoreError, ValueError):
             self.errors += 1
             return None

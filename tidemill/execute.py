@@ -18,7 +18,7 @@ from tidemill.bundle import make_bundle, reproduce_command
 from tidemill.cache import Cache
 from tidemill.child import ChildEnd, ChildLimits, run_child
 from tidemill.code import fresh_code_digest
-from tidemill.digest import Digest, digest_file
+from tidemill.digest import digest_bytes, digest_file
 from tidemill.ending import LOG, answer_of, diagnosis_of, last_line
 from tidemill.errors import BlobDamaged, ExitCode, FailureClass, TidemillError
 from tidemill.failures import Diagnosis
@@ -204,6 +204,7 @@ def _response(bound: Bound, *, folder: Path) -> tuple[list[tuple[str, str]], dic
 
 def _store_file(place: Place, path: Path, *, name: str, kind: str) -> Output:
     digest = digest_file(path)
+    place.cache.keeper.keep((digest,))
     if place.store.put_blob(path, digest=digest):
         place.cache.verified.learn(place.store, digest)
     return Output(name=name, kind=kind, digest=digest, size=path.stat().st_size)
@@ -260,8 +261,8 @@ def _keep_failure(
         hint=diagnosis.hint,
         deterministic=diagnosis.deterministic,
         command=tuple(command),
-        log=_blob(place.store, log, name=LOG, kind="log"),
-        bundle=_blob(place.store, bundle, name="bundle.tar.gz", kind="bundle"),
+        log=_blob(place, log, name=LOG, kind="log"),
+        bundle=_blob(place, bundle, name="bundle.tar.gz", kind="bundle"),
         reproduce=reproduce_command(bound.key, toolchain=place.environment.lock.name),
         parts=dict(bound.parts),
         limits={
@@ -278,6 +279,8 @@ def _keep_failure(
     return failure
 
 
-def _blob(store: Store, data: bytes, *, name: str, kind: str) -> Output:
-    digest: Digest = store.put_bytes(data)
+def _blob(place: Place, data: bytes, *, name: str, kind: str) -> Output:
+    digest = digest_bytes(data)
+    place.cache.keeper.keep((digest,))
+    place.store.put_bytes(data)
     return Output(name=name, kind=kind, digest=digest, size=len(data))

@@ -19,10 +19,11 @@ TOPS = ("tidemill", "tasks", "pipelines", "ci")
 LAYERS = (
     "tidemill errors digest interrupts",
     "address records sources child code workspace exporters",
-    "protocol steps store",
+    "protocol steps store retention diff",
+    "keeping trust events",
     "manifest cache channels failures workfolder toolchain report bundle",
-    "graph client ending",
-    "graph_build graph_flags keys expectations release",
+    "graph client ending sweeping compare",
+    "graph_build graph_flags keys expectations release pytest_plugin",
     "states execute",
     "mill repro",
     "opening",
@@ -36,12 +37,23 @@ LEVEL = {room: level for level, line in enumerate(LAYERS) for room in line.split
 #: imports nothing that the orchestrator needs another package for.
 WORK = {"work", "exporter"}
 WORK_MAY_USE = {*WORK, "errors", "digest", "protocol", "exporters", "sources"}
-CLIENT_MAY_USE = {"client", "address", "channels", "digest", "errors", "records", "store"}
+CLIENT_MAY_USE = {
+    "client",
+    "address",
+    "channels",
+    "digest",
+    "errors",
+    "records",
+    "store",
+    "trust",
+}
 
 HEAVY = {"torch", "iree", "transformers", "diffusers", "onnx", "safetensors", "tokenizers", "numpy"}
 #: Third-party package → the rooms that may know it.
 KNOWN_BY = {
     **{package: {"work", "exporter"} for package in HEAVY},
+    "numpy": {"work", "exporter", "client"},
+    "pytest": {"pytest_plugin"},
     "luigi": {"tasks", "pipelines"},
     "boto3": {"store"},
     "botocore": {"store"},
@@ -49,6 +61,9 @@ KNOWN_BY = {
     "yaml": {"manifest", "ci"},
     "click": {"cli"},
     "huggingface_hub": {"sources"},
+    "tuf": {"trust", "channels"},
+    "securesystemslib": {"trust", "channels", "cli"},
+    "cryptography": {"trust"},
 }
 #: Modules that decide: values in, values out.
 PURE = (
@@ -62,6 +77,8 @@ PURE = (
     "tidemill.manifest.crosscheck",
     "tidemill.manifest.model",
     "tidemill.store.layout",
+    "tidemill.retention",
+    "tidemill.diff",
     "tidemill.steps.compile",
     "tidemill.steps.table",
     "pipelines.outcome",

@@ -6,7 +6,8 @@ import sys
 
 HEAVY = {
     "torch", "luigi", "iree", "boto3", "botocore", "pydantic", "yaml", "jinja2", "numpy",
-    "transformers", "huggingface_hub", "psutil", "rich", "click", "asyncio", "requests",
+    "transformers", "huggingface_hub", "psutil", "rich", "click", "asyncio", "requests", "urllib3",
+    "tuf", "securesystemslib", "cryptography", "pytest", "ssl", "http", "email", "concurrent",
 }  # fmt: skip
 
 ALLOWED = {
@@ -46,6 +47,11 @@ def test_opening_a_store_loads_nothing_more() -> None:
     statement = "import tidemill.client; from tidemill.store import open_store"
     before = modules_loaded_by(statement)
     assert modules_loaded_by(f"{statement}; open_store('file:///nowhere')") == before
+
+
+def test_only_who_reads_over_the_web_loads_its_modules() -> None:
+    statement = "from tidemill.store import open_store; open_store('https://example.org/store')"
+    assert {"ssl", "http.client"} <= modules_loaded_by(statement)
 
 
 def test_importing_tidemill_loads_none_of_its_modules() -> None:

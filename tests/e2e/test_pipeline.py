@@ -44,7 +44,7 @@ def test_a_run_builds_all_ends_with_a_table_and_a_page_and_moves_the_channel(
     for address in ("tiny/net/f32/cpu", "tiny/net/f32/gfx942", "twin/net/f32/cpu"):
         assert address in done.out
         assert address.split("/")[0] in page.read_text(encoding="utf-8")
-    assert list(fresh.files("channels")) == ["channels/small/00000001.json"]
+    assert [entry.sequence for entry in fresh.entries()] == [1]
     assert list((fresh.root / ".tidemill/work").iterdir()) == []
 
 

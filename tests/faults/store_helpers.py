@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.signing import SIGNER
 from tidemill.channels import LostRace, head, move
 from tidemill.records import Release
 from tidemill.store import open_store
@@ -62,7 +63,15 @@ def race_for_a_channel(url: str, releases: tuple[str, str], writer: int, rounds:
         release = releases[0] if entry is None or entry.release != releases[0] else releases[1]
         with suppress(LostRace):
             run = f"writer-{writer}"
-            moved = move(store, "nightly", release=release, expecting=at, run=run, reason="race")
+            moved = move(
+                store,
+                "nightly",
+                release=release,
+                expecting=at,
+                run=run,
+                reason="race",
+                signer=SIGNER,
+            )
             won.append(moved.sequence)
     return won
 

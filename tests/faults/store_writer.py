@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from tests.faults.store_helpers import release_named
+from tests.signing import SIGNER
 from tidemill.channels import head, move, put_release
 from tidemill.digest import Digest, digest_bytes
 from tidemill.store import Store, open_store
@@ -42,7 +43,15 @@ def write_all(store: Store, seed: int, *, scratch: Path) -> None:
     release = put_release(store, release_named(str(seed)))
     entry = head(store, "nightly")
     at = entry.sequence if entry else 0
-    move(store, "nightly", release=release, expecting=at, run=str(seed), reason="written")
+    move(
+        store,
+        "nightly",
+        release=release,
+        expecting=at,
+        run=str(seed),
+        reason="written",
+        signer=SIGNER,
+    )
 
 
 def main() -> None:

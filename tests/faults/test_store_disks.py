@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.store_helpers import release_named, unprivileged
+from tests.signing import SIGNER
 from tidemill.channels import move, put_release
-from tidemill.client import pull
+from tidemill.client import Cache, pull
 from tidemill.digest import digest_bytes
 from tidemill.errors import StoreError
 from tidemill.records import Artifact, Release
@@ -120,9 +121,9 @@ def test_a_pull_to_a_full_disk_names_the_folder_and_can_be_run_again(
     release = put_release(
         store, Release(pipeline="smoke", toolchain="t", tools={}, artifacts=artifacts)
     )
-    move(store, "smoke", release=release, expecting=0, run="r", reason="test")
+    move(store, "smoke", release=release, expecting=0, run="r", reason="test", signer=SIGNER)
     with pytest.raises(StoreError) as caught:
-        pull(store, ["model"], to=disk, channel="smoke")
+        pull(store, ["model"], to=disk, channel="smoke", jobs=1)
     assert caught.value.message == (
         "model/part/f16/gfx942 vmfb: "
         f"{disk}: cannot copy blob {artifacts[1].digest[:12]}…: the disk is full"
@@ -132,6 +133,14 @@ def test_a_pull_to_a_full_disk_names_the_folder_and_can_be_run_again(
     report = pull(store, ["*/*/*/cpu"], to=disk, channel="smoke")
     assert [one.file for one in report.kept] == ["cpu.vmfb"]
     assert files(disk) == ["cpu.vmfb", "tidemill-pull.json"]
+    (disk / "cpu.vmfb").unlink()
+    cache = Cache(disk / "cache", limit_bytes=1 << 30)
+    with pytest.raises(StoreError) as caught:
+        pull(store, ["model"], to=tmp_path / "out", channel="smoke", cache=cache, jobs=1)
+    assert caught.value.message == (
+        f"model/part/f16/gfx942 vmfb: {disk / 'cache'}: cannot use the cache: the disk is full"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_read_only_store_can_be_read_and_says_why_it_cannot_be_written(

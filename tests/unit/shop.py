@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from tests.signing import SIGNER
 from tidemill.channels import head, move, put_release
 from tidemill.records import Artifact, Release
 from tidemill.store import Store, open_store
@@ -21,6 +22,7 @@ class Shop:
     store: Store
     root: Path
     artifacts: list[Artifact] = field(default_factory=list)
+    tools: dict[str, str] = field(default_factory=dict)
 
     def add(self, address: str, kind: str, **fields: Any) -> Artifact:
         data = f"{address} {kind}".encode() * 100
@@ -38,12 +40,20 @@ class Shop:
 
     def publish(self, channel: str = "smoke") -> str:
         release = Release(
-            pipeline="smoke", toolchain="t", tools={}, artifacts=tuple(self.artifacts)
+            pipeline="smoke", toolchain="t", tools=self.tools, artifacts=tuple(self.artifacts)
         )
         digest = put_release(self.store, release)
         entry = head(self.store, channel)
         at = entry.sequence if entry else 0
-        move(self.store, channel, release=digest, expecting=at, run="r", reason="test")
+        move(
+            self.store,
+            channel,
+            release=digest,
+            expecting=at,
+            run="r",
+            reason="test",
+            signer=SIGNER,
+        )
         return digest
 
     def blob(self, artifact: Artifact) -> Path:

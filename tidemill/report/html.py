@@ -18,7 +18,8 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from tidemill.records import NodeReport, RunReport
+from tidemill.records import NodeReport, ReleaseDiff, RunReport
+from tidemill.report.changes import ChangeRow, change_rows, in_short, tool_lines, unknown_line
 from tidemill.report.rows import Cell, MatrixRow, addresses, matrix, rows
 from tidemill.report.text import brief, one_line, plural, seconds_text, shown_lines, size_text
 from tidemill.report.verdicts import holds_word, spelled
@@ -60,6 +61,15 @@ class Costs:
     caption: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """A sentence that says how much changed, one for each tool that did, and the table."""
+
+    caption: str
+    said: tuple[str, ...]
+    rows: tuple[ChangeRow, ...]
+
+
 def page(report: RunReport) -> str:
     """The whole page as text; it is to be written as UTF-8. The same report gives the same page."""
     style, script = _asset("style.css"), _asset("page.js")
@@ -77,11 +87,20 @@ def page(report: RunReport) -> str:
             rows=listed,
             addresses=addresses(report, listed),
             costs=costs(report),
+            changes=changes(report.changes),
             style=Markup(style),  # noqa: S704 - a file of this package
             script=Markup(script),  # noqa: S704 - a file of this package
             policy=_policy(style=style, script=script),
         )
     )
+
+
+def changes(diff: ReleaseDiff | None) -> Changes | None:
+    """What changed since the last release of the channel; None where nothing was released."""
+    if diff is None:
+        return None
+    said = (*tool_lines(diff), *filter(None, (unknown_line(diff),)))
+    return Changes(caption=in_short(diff), said=said, rows=change_rows(diff))
 
 
 def costs(report: RunReport) -> Costs:

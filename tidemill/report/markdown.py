@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidemill.records import NodeReport, RunReport
+from tidemill.report.changes import ChangeRow, change_rows, in_short, tool_lines, unknown_line
 from tidemill.report.rows import Cell, MatrixRow, matrix, rows
 from tidemill.report.text import brief, one_line, plural, seconds_text, shown_lines, size_text
 from tidemill.report.view import (
@@ -72,7 +73,7 @@ def job_summary(report: RunReport, *, limit: int = LIMIT_BYTES) -> str:
             items=[f"- {inline(text)}\n" for text in report.problems],
         ),
         _Section(
-            title="Failures", noun="failure", share=0.4, items=[*map(_failure, failures(report))]
+            title="Failures", noun="failure", share=0.35, items=[*map(_failure, failures(report))]
         ),
         _Section(
             title="Expectations",
@@ -80,10 +81,11 @@ def job_summary(report: RunReport, *, limit: int = LIMIT_BYTES) -> str:
             share=0.1,
             items=[*map(_expectation, expectations(report))],
         ),
+        _changes(report),
         _Section(
             title="Matrix",
             noun="variant",
-            share=0.35,
+            share=0.3,
             head="Numbers are the largest absolute error against the reference, and its limit.\n\n"
             f"| variant | shared |{targets}\n|---|---|{'---|' * len(table.targets)}\n",
             items=[*map(_matrix_row, table.rows)],
@@ -160,6 +162,29 @@ def _expectation(line: ExpectationLine) -> str:
     return (
         f"- {word}: {code(line.node.address)} {line.node.stage}. {inline(line.node.expectation)}\n"
     )
+
+
+def _changes(report: RunReport) -> _Section:
+    """What the channel's readers get that they did not have; empty where nothing was released."""
+    said, table = "", list[str]()
+    if diff := report.changes:
+        notes = filter(None, (*tool_lines(diff), unknown_line(diff)))
+        said = f"{inline(in_short(diff))}\n\n" + "".join(f"- {inline(note)}\n" for note in notes)
+        table = [*map(_change, change_rows(diff))]
+    columns = "\n| artifact | kind | | size | status | |\n|---|---|---|---|---|---|\n"
+    return _Section(
+        title="Since the last release of the channel",
+        noun="change",
+        share=0.1,
+        head=said + columns if table else "",
+        items=table or [text for text in (said,) if text],
+    )
+
+
+def _change(row: ChangeRow) -> str:
+    cells = (row.what, row.size, row.status, "; ".join(row.details))
+    rest = "".join(f" {inline(cell)} |" for cell in cells)
+    return f"| {code(row.address, in_table=True)} | {inline(row.kind)} |{rest}\n"
 
 
 def _matrix_row(row: MatrixRow) -> str:

@@ -75,7 +75,7 @@ def head(store: Store, channel: str) -> ChannelEntry | None:
     Signatures are checked against the store's own root, freshness is not. Raises StoreError when
     its newest entry cannot be used: an older one would be a silent rollback.
     """
-    at = latest(store, channel)
+    at = _newest(store, channel, known=0)
     return _entry(store, channel, at, root=_root(store)) if at else None
 
 

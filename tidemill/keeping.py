@@ -11,6 +11,7 @@ import re
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -149,12 +150,12 @@ def at_work(store: Store, *, run: str, keeper: Keeper) -> Iterator[str]:
     that say so: the run goes on, and what it releases is still seen to be there. A lease that is
     left by a killed process is found dead by gc after a while.
     """
-    lease = Lease(run=run, host=socket.gethostname(), began_at=CLOCK.now())
+    lease = Lease(run=run, host=socket.gethostname(), began_at=CLOCK.now(), beat=_beat())
     name, stop, trouble = lease_name(run), threading.Event(), ""
     try:
         store.create(name, encode(lease))
         # The lease first, then the marks: a mark that is not seen here sees the lease.
-        lease = msgspec.structs.replace(lease, knows=keeper.learn())
+        lease = msgspec.structs.replace(lease, beat=_beat(), knows=keeper.learn())
         store.replace(name, encode(lease))
     except StoreError as error:
         trouble = f"gc was not told of this run, and may remove what it found: {error.message}"
@@ -171,6 +172,10 @@ def at_work(store: Store, *, run: str, keeper: Keeper) -> Iterator[str]:
 
 def _renew(store: Store, lease: Lease, stop: threading.Event) -> None:
     while not stop.wait(RENEW_SECONDS):
-        lease = msgspec.structs.replace(lease, beat=lease.beat + 1)
+        lease = msgspec.structs.replace(lease, beat=_beat())
         with contextlib.suppress(StoreError):  # the next one may succeed; gc is patient
             store.replace(lease_name(lease.run), encode(lease))
+
+
+def _beat() -> str:
+    return uuid.uuid4().hex

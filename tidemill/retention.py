@@ -56,7 +56,7 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """A run at work: ``leases/<run>.json``, renewed (``beat``) until it ends.
+    """A run at work: ``leases/<run>.json``, renewed until it ends; no ``beat`` comes twice.
 
     ``knows`` are the marks that were open when it began: it says which of their blobs it uses.
     """
@@ -64,7 +64,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     host: str
     began_at: datetime
-    beat: int = 0
+    beat: str
     knows: tuple[str, ...] = ()
     format: int = FORMAT
 

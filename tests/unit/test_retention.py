@@ -39,7 +39,7 @@ def kinds(**named: str) -> dict[str, frozenset[str]]:
 
 
 def lease(run: str, *, knows: tuple[str, ...] = ()) -> Lease:
-    return Lease(run=run, host="mill", began_at=NOW, knows=knows)
+    return Lease(run=run, host="mill", began_at=NOW, beat="0", knows=knows)
 
 
 def test_whatever_looks_like_a_digest_is_one_wherever_it_stands() -> None:

@@ -42,7 +42,7 @@ def pin(yard: Yard, **fields: object) -> Pin:
 
 
 def lease(yard: Yard, run: str = "night", **fields: object) -> None:
-    made = Lease(run=run, host="mill", began_at=yard.hours.now)
+    made = Lease(run=run, host="mill", began_at=yard.hours.now, beat="0")
     yard.store.replace(lease_name(run), encode(msgspec.structs.replace(made, **fields)))
 
 
@@ -195,7 +195,7 @@ def test_a_sweep_waits_for_a_run_that_does_not_know_the_mark(yard: Yard) -> None
     lease(yard, "later", knows=(mark.id,))
     for beat in range(1, 9):
         yard.hours.go(days=1)
-        lease(yard, beat=beat)
+        lease(yard, beat=str(beat))
     done = yard.swept()
     assert [each.run for each in done.waits_for] == ["night"]
     assert done.removed == []
@@ -208,7 +208,7 @@ def test_a_sweep_waits_for_a_run_that_does_not_know_the_mark(yard: Yard) -> None
 def test_a_killed_run_is_waited_for_until_gc_has_seen_its_lease_unchanged_for_a_day(
     yard: Yard,
 ) -> None:
-    lease(yard, beat=3)
+    lease(yard)
     yard.hours.go(days=400)  # how old it is by any other clock says nothing
     yard.marked()
     yard.hours.go(hours=23)
@@ -231,7 +231,7 @@ def test_a_damaged_lease_is_that_of_a_run_that_knows_nothing(yard: Yard) -> None
     (mark,) = gc.due()
     done = gc.sweep(mark)
     assert done.removed  # gc has seen it so for a week
-    assert seen_name("night", -1) in {entry.name for entry in yard.store.list(SEEN)}
+    assert seen_name("night", "damaged") in {entry.name for entry in yard.store.list(SEEN)}
 
 
 class Dying(FolderStore):

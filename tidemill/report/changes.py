@@ -125,9 +125,8 @@ def _arrow(differences: Iterable[Difference], name: str) -> str:
 
 def _said(one: Difference) -> str:
     if one.name == "flags":
-        went = [f"-{flag}" for flag in str(one.was or "").split()]
-        came = [f"+{flag}" for flag in str(one.now or "").split()]
-        return f"flags {' '.join(went + came)}"
+        ends = (("without", one.was), ("with", one.now))
+        return f"flags {'; '.join(f'{word} {one_line(str(end))}' for word, end in ends if end)}"
     was, now = (_value(one.name, value) or "none" for value in (one.was, one.now))
     return f"{_WORDS.get(one.name, one_line(one.name))} {was} → {now}"
 

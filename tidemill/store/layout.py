@@ -151,7 +151,7 @@ def lease_name(run: str) -> str:
     return f"leases/{_word(run, 'a run')}.json"
 
 
-def seen_name(run: str, beat: int) -> str:
+def seen_name(run: str, beat: str) -> str:
     """When gc first saw the lease of a run at this beat."""
     return f"{SEEN}/{_word(run, 'a run')}.{beat}.json"
 

@@ -60,7 +60,7 @@ def _lease(name: str, data: bytes) -> Lease:
     run = name.rpartition("/")[2].removesuffix(".json")
     with contextlib.suppress(ValueError):
         return msgspec.structs.replace(msgspec.json.decode(data, type=Lease), run=run)
-    return Lease(run=run, host="unknown", began_at=datetime.fromtimestamp(0, UTC), beat=-1)
+    return Lease(run=run, host="unknown", began_at=datetime.fromtimestamp(0, UTC), beat="damaged")
 
 
 def _moment(data: bytes) -> Moment | None:

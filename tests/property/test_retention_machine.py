@@ -146,7 +146,7 @@ class Retention(RuleBasedStateMachine):
         """What the thread of its lease does."""
         if data := self.inner.read(lease_name(run)):
             lease = msgspec.json.decode(data, type=Lease)
-            lease = msgspec.structs.replace(lease, beat=lease.beat + 1)
+            lease = msgspec.structs.replace(lease, beat=str(self.world.seconds))
             self.inner.replace(lease_name(run), encode(lease))
 
     @precondition(lambda self: not self.crowded)

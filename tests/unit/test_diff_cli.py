@@ -26,8 +26,12 @@ KEYS = {level: digest_bytes(level.encode()) for level in ("O2", "O3")}
 def record(shop: Shop, level: str) -> None:
     """A compile's record with that optimisation level."""
     parts: dict[str, Any] = {
-        "code": "c", "fields": {"flags": [f"--level={level}"]}, "inputs": {}, "tools": {}, "salt": "",
-    }  # fmt: skip
+        "code": "c",
+        "fields": {"flags": [f"--level={level}"]},
+        "inputs": {},
+        "tools": {},
+        "salt": "",
+    }
     log = Output(name="log.txt", kind="log", digest=shop.store.put_bytes(b"log"), size=3)
     result = ActionResult(
         key=KEYS[level], step="compile", address=VMFB, outputs=(), log=log, parts=parts,

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from tidemill import keeping
 from tidemill.errors import StoreError
-from tidemill.keeping import CLOCK, Clock, Keeper, last_window, read_marks
+from tidemill.keeping import Clock, Keeper, last_window, read_marks
 from tidemill.records import encode
 from tidemill.retention import (
     GRACE,
@@ -106,13 +107,13 @@ class Sweeper:
         roots: Roots,
         kinds: frozenset[str] = SWEPT_KINDS,
         grace: timedelta = GRACE,
-        clock: Clock = CLOCK,
+        clock: Clock | None = None,
     ) -> None:
         self._store = store
         self._roots = roots
         self._kinds = kinds
         self._grace = grace
-        self._clock = clock
+        self._clock = clock or keeping.CLOCK
 
     def plan(self) -> Plan:
         """Look, and write nothing. Raises StoreError when what is kept cannot be known."""

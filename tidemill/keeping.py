@@ -78,7 +78,9 @@ class Keeper:
         StoreError.
         """
         condemned = frozenset[str]()
-        wanted = frozenset(digests if self._condemned else ())
+        if not self._condemned:  # ten thousand look-ups pay for nothing
+            return condemned
+        wanted = frozenset(digests)
         for mark, named in self._condemned.items():
             fresh = [each for each in sorted(wanted & named) if (mark, each) not in self._kept]
             for digest in fresh:

@@ -30,10 +30,10 @@ from tidemill import channels, keeping
 from tidemill.digest import Digest, digest_bytes
 from tidemill.errors import StoreError
 from tidemill.records import encode
-from tidemill.retention import GRACE, Lease, Pin
+from tidemill.retention import GRACE, Pin
 from tidemill.store import open_store
 from tidemill.store.contract import Store
-from tidemill.store.layout import blob_name, lease_name
+from tidemill.store.layout import blob_name
 from tidemill.sweeping.pins import add_pin, remove_pin
 
 BLOBS = {digest_bytes(data) for data in CONTENTS}
@@ -139,15 +139,8 @@ class Retention(RuleBasedStateMachine):
         made = encode(trades.release_of([trades.artifact(each) for each in actions]))
         self.releases[digest_bytes(made)] = {digest_bytes(CONTENTS[each]) for each in actions}
         actor = self.spawn("run", work, skew=skew).actor
-        actor.beat = lambda: self.renew(actor.name)
+        actor.beat = lambda: trades.renew(self.inner, actor.name)
         self.take(turns)
-
-    def renew(self, run: str) -> None:
-        """What the thread of its lease does."""
-        if data := self.inner.read(lease_name(run)):
-            lease = msgspec.json.decode(data, type=Lease)
-            lease = msgspec.structs.replace(lease, beat=str(self.world.seconds))
-            self.inner.replace(lease_name(run), encode(lease))
 
     @precondition(lambda self: not self.crowded)
     @rule(which=st.integers(0, 9), skew=SKEWS, turns=TURNS)
@@ -314,7 +307,7 @@ def test_nothing_that_is_kept_is_ever_lost() -> None:
     run_state_machine_as_test(
         Retention,
         settings=settings(
-            max_examples=80, stateful_step_count=12, deadline=None, derandomize=True,
+            max_examples=120, stateful_step_count=15, deadline=None, derandomize=True,
             suppress_health_check=list(HealthCheck), database=None,
         ),
     )  # fmt: skip

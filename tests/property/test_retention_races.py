@@ -1,7 +1,7 @@
 """A sweep against each of those who may rely on what it removes: all orders of two, one by one.
 
 One makes some requests, the other some, the first goes on to its end, then the other does. Where
-the state machine of test_retention draws, this goes through.
+the state machine of test_retention_machine draws, this goes through.
 """
 
 import contextlib

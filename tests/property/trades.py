@@ -3,6 +3,9 @@
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
+
+import msgspec
 
 from tests.signing import SIGNER
 from tidemill import channels
@@ -10,8 +13,10 @@ from tidemill.cache import Cache, Hit
 from tidemill.digest import digest_bytes
 from tidemill.errors import StoreError
 from tidemill.keeping import Clock, at_work
-from tidemill.records import ActionResult, Artifact, Output, Release
+from tidemill.records import ActionResult, Artifact, Output, Release, encode
+from tidemill.retention import Lease
 from tidemill.store.contract import Store
+from tidemill.store.layout import lease_name
 from tidemill.store.verified import Verified
 from tidemill.sweeping import Roots, Sweeper
 
@@ -86,6 +91,13 @@ def move(store: Store, release: str, *, run: str) -> None:
         channels.move(
             store, CHANNEL, release=release, expecting=at, run=run, reason="", signer=SIGNER
         )
+
+
+def renew(store: Store, run: str) -> None:
+    """What the thread of a run's lease does."""
+    if data := store.read(lease_name(run)):
+        lease = msgspec.json.decode(data, type=Lease)
+        store.replace(lease_name(run), encode(msgspec.structs.replace(lease, beat=uuid4().hex)))
 
 
 def sweeper(store: Store, *, clock: Clock) -> Sweeper:

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -63,11 +63,15 @@ class Costs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """A sentence that says how much changed, one for each tool that did, and the table."""
+    """A sentence that says how much changed, one for each tool that did, and the table.
+
+    ``shown`` are the addresses that the page has a place for.
+    """
 
     caption: str
     said: tuple[str, ...]
     rows: tuple[ChangeRow, ...]
+    shown: Set[str]
 
 
 def page(report: RunReport) -> str:
@@ -87,7 +91,7 @@ def page(report: RunReport) -> str:
             rows=listed,
             addresses=addresses(report, listed),
             costs=costs(report),
-            changes=changes(report.changes),
+            changes=changes(report.changes, shown={row.address for row in listed}),
             style=Markup(style),  # noqa: S704 - a file of this package
             script=Markup(script),  # noqa: S704 - a file of this package
             policy=_policy(style=style, script=script),
@@ -95,12 +99,12 @@ def page(report: RunReport) -> str:
     )
 
 
-def changes(diff: ReleaseDiff | None) -> Changes | None:
+def changes(diff: ReleaseDiff | None, *, shown: Set[str]) -> Changes | None:
     """What changed since the last release of the channel; None where nothing was released."""
     if diff is None:
         return None
     said = (*tool_lines(diff), *filter(None, (unknown_line(diff),)))
-    return Changes(caption=in_short(diff), said=said, rows=change_rows(diff))
+    return Changes(caption=in_short(diff), said=said, rows=change_rows(diff), shown=shown)
 
 
 def costs(report: RunReport) -> Costs:

@@ -89,8 +89,7 @@ def _at_work(
     started, started_at = time.monotonic(), now_text()
     run = mill.start_run(run)
     with at_work(mill.store, run=run, keeper=mill.cache.keeper) as untold:
-        for name in mill.graph.nodes:
-            mill.states.forget(name)  # what was looked up before is not kept
+        _see(mill, set(mill.graph.nodes))  # what was looked up before the lease is not kept
         yield Begun(
             run=run,
             at=started_at,
@@ -105,7 +104,13 @@ def _at_work(
 def _look_again(mill: Mill, wanted: set[NodeId]) -> None:
     """See every wanted node as the store has it now; failures count again."""
     mill.states.retry_failed = False
-    for name in wanted:
+    _see(mill, wanted)
+
+
+def _see(mill: Mill, names: set[NodeId]) -> None:
+    """Look at what the store holds now, with requests that grow with its pages."""
+    mill.cache.list_again()
+    for name in names:
         mill.states.forget(name)
 
 
@@ -124,6 +129,7 @@ def _build(mill: Mill, wanted: set[NodeId], *, options: Options, view: Feed) -> 
     for _ in range(MAX_PASSES):
         todo = _to_build(mill, wanted)
         before = sum(event.get("outcome") == "lost-input" for event in mill.events())
+        mill.cache.forget_listing()  # others are writing
         with _following(mill, view):
             _luigi(mill, todo, options=options)
         _look_again(mill, wanted)

@@ -56,6 +56,7 @@ def current_mill() -> Mill:
         atexit.register(lease.close)
         run = mill.start_run("luigi")
         lease.enter_context(at_work(mill.store, run=run, keeper=mill.cache.keeper))
+        mill.cache.forget_listing()  # others are writing, and what was listed is not kept
         use_mill(mill)
     assert _Current.mill is not None  # noqa: S101 - it was set above
     return _Current.mill

@@ -2,7 +2,8 @@
 
 A hit needs the record and every blob that it names, with bytes that were hashed and found right.
 Any trouble with the cache is a miss, counted, never a failed build. A local index spares reading
-records again; it is keyed by each record's stamp, so losing it costs time and nothing else.
+records again, and copies of them spare it where the store is far away; both are keyed by each
+record's stamp, so losing them costs time and nothing else.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from tidemill.copies import Copies
 from tidemill.digest import Digest, digest_bytes
 from tidemill.errors import StoreError
 from tidemill.keeping import Keeper
@@ -54,16 +56,27 @@ def seal_of(result: ActionResult) -> str:
     return digest_bytes(encode(msgspec.structs.replace(result, seal="")))
 
 
+def _sealed(data: bytes | None) -> ActionResult | None:
+    """The record in ``data``, or None when it is not as it was written."""
+    try:
+        result = msgspec.json.decode(data or b"", type=ActionResult)
+    except ValueError:  # msgspec's errors, and bytes that are not UTF-8
+        return None
+    return result if result.seal == seal_of(result) else None
+
+
 @dataclass(slots=True)
 class Cache:
     """Looks results up in one store. ``index_file`` may be absent, stale or damaged.
 
     ``keeper`` says of everything that is found, before it is looked at, that it is relied on.
+    ``copies`` is where records of a store that is far away are kept; None for one that is near.
     """
 
     store: Store
     verified: Verified
     index_file: Path
+    copies: Copies | None = None
     errors: int = 0
     keeper: Keeper = field(init=False)
     _index: dict[str, _Indexed] = field(default_factory=dict)
@@ -74,8 +87,17 @@ class Cache:
         self.keeper = Keeper(self.store)
 
     def prime(self) -> None:
-        """List records and blobs once, so that looking up thousands of keys costs no more calls."""
+        """Take the local index, and ``list_again``."""
         self._load_index()
+        self.list_again()
+
+    def list_again(self) -> None:
+        """List records and blobs once, so that looking up thousands of keys costs no more calls.
+
+        It holds for what nobody else is writing meanwhile, until ``forget_listing``.
+        """
+        self._listed = None
+        self.verified.refresh()
         try:
             rooms = [self.store.list(room) for room in ("actions/", "blobs/", "failures/")]
             listed = {entry.name: entry for entry in itertools.chain.from_iterable(rooms)}
@@ -119,7 +141,7 @@ class Cache:
         known = self._index.get(name)
         if known is not None and known.stamp == entry.stamp:
             return known
-        result = self._read_result(name)
+        result = self._read_result(name, stamp=entry.stamp)
         if result is None:
             return None
         indexed = _Indexed(entry.stamp, result.key, (*result.outputs, result.log))
@@ -127,17 +149,22 @@ class Cache:
         self._changed = True
         return indexed
 
-    def _read_result(self, name: str) -> ActionResult | None:
+    def _read_result(self, name: str, *, stamp: str = "") -> ActionResult | None:
+        """The record of that name; the copy that was made under ``stamp`` is as good."""
+        copies = self.copies if stamp else None
+        if copies and (kept := _sealed(copies.get(name, stamp=stamp))):
+            return kept
         data = self.store.read(name)
-        try:
-            result = msgspec.json.decode(data or b"", type=ActionResult)
-        except ValueError:  # msgspec's errors, and bytes that are not UTF-8
-            return None
-        return result if result.seal == seal_of(result) else None
+        result = _sealed(data)
+        if copies and result and data:
+            copies.put(name, stamp=stamp, data=data)
+        return result
 
     def result(self, step: str, key: str) -> ActionResult | None:
         """The whole record under a key, or None when it is absent or damaged. Raises StoreError."""
-        return self._read_result(action_name(step, key))
+        name = action_name(step, key)
+        entry = self._listed.get(name) if self._listed else None
+        return self._read_result(name, stamp=entry.stamp if entry else "")
 
     def failure(self, step: str, key: str) -> Failure | None:
         """The recorded failure under a key, or None."""
@@ -196,6 +223,8 @@ class Cache:
     def save_index(self) -> None:
         """Keep the index for the next start. Trouble is ignored: it only costs time."""
         self.verified.save()
+        if self.copies:
+            self.copies.tidy()
         if not self._changed:
             return
         temporary = self.index_file.with_name(f"{self.index_file.name}.{os.getpid()}")

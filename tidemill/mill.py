@@ -113,6 +113,7 @@ class Mill:
             reason = f"{type(error).__name__}: {error} (a fault of tidemill itself)"
             self._finish(node, "trouble", started=started, reason=reason)
             raise
+        self.cache.verified.save()  # what a worker wrote and hashed, nobody hashes again
         self._done.add(name)
         self._finish(node, "built", started=started, key=result.key)
 
@@ -154,7 +155,6 @@ class Mill:
             self.folder.mkdir(parents=True)
         except OSError as error:
             raise disk_error(error, doing="begin a run", where=self.folder) from error
-        self.cache.forget_listing()
         return run
 
     # What changed since the node was last up to date here.

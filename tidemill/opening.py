@@ -2,9 +2,12 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from tidemill.cache import Cache
 from tidemill.code import code_digest
+from tidemill.copies import Copies
+from tidemill.digest import digest_bytes
 from tidemill.errors import UsageError
 from tidemill.graph import Graph
 from tidemill.graph_build import build_graph
@@ -13,6 +16,8 @@ from tidemill.manifest.load import Manifests, load_manifests
 from tidemill.mill import Mill
 from tidemill.states import States
 from tidemill.store import open_store
+from tidemill.store.contract import Store
+from tidemill.store.folder import FolderStore
 from tidemill.store.verified import Verified
 from tidemill.toolchain.environment import require
 from tidemill.toolchain.lock import Lock, read_lock
@@ -44,7 +49,7 @@ def open_mill(
         version=compiler,
     )
     store = open_store(workspace.store_url)
-    cache = Cache(store, Verified(workspace.cache), workspace.cache / "records.msgpack")
+    cache = _cache_of(store, folder=workspace.cache)
     cache.prime()
     devices = functools.cache(lambda: probe(environment))
     states = _states_of(graph, cache=cache, lock=lock, manifests=manifests, devices=devices)
@@ -61,6 +66,13 @@ def open_mill(
         notes=notes,
         device_uri=lambda target: _uri(manifests, devices(), target=target),
     )
+
+
+def _cache_of(store: Store, *, folder: Path) -> Cache:
+    index = folder / f"records-{digest_bytes(store.url.encode())[:16]}.msgpack"
+    near = isinstance(store, FolderStore)
+    copies = None if near else Copies(folder / "records", url=store.url)
+    return Cache(store, Verified(folder), index, copies)
 
 
 def _uri(manifests: Manifests, devices: Devices, *, target: str) -> str:

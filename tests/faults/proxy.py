@@ -44,17 +44,22 @@ Observer = Callable[[str], None]
 
 @dataclass
 class Faults:
-    """Which requests are to be spoiled, and what has come in. ``after`` hears of every write."""
+    """Which requests are to be spoiled, and what has come in: ``asked`` has method and path.
+
+    ``after`` hears of every write.
+    """
 
     plan: Mapping[int, str] = field(default_factory=dict)
     after: Observer = lambda _method: None
     count: int = 0
+    asked: list[str] = field(default_factory=list)
     met: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def next(self, method: str) -> str:
+    def next(self, method: str, path: str) -> str:
         """The fault for the request that comes in now; "" for none."""
         with self._lock:
+            self.asked.append(f"{method} {path}")
             fault = self.plan.get(self.count, "")
             self.count += 1
             if fault:
@@ -82,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         faults = self.faults()
-        fault = faults.next(self.command)
+        fault = faults.next(self.command, self.path)
         if fault == "request-lost":
             self.close_connection = True
             return

@@ -51,13 +51,13 @@ def race_to_create(url: str, names: Sequence[str], writer: int) -> list[str]:
 
 
 def race_for_a_channel(url: str, releases: tuple[str, str], writer: int, rounds: int) -> list[int]:
-    """Move "nightly" as one of several writers until ``rounds`` sequences are won; those sequences.
+    """Try ``rounds`` times to move "nightly" as one of several writers; the sequences won.
 
     Two releases, since a move to the release that is the head already would write nothing.
     """
     store, won = open_store(url), list[int]()
     _gate.wait(60)
-    while len(won) < rounds:
+    for _ in range(rounds):
         entry = head(store, "nightly")
         at = entry.sequence if entry else 0
         release = releases[0] if entry is None or entry.release != releases[0] else releases[1]

@@ -87,11 +87,17 @@ class Retention(RuleBasedStateMachine):
         for actions in ([0, 1], [1], [2]):
             self.release_anew(actions)
 
-    @initialize(marked=st.booleans())
-    def begin(self, marked: bool) -> None:
-        """A gc may have condemned it long ago."""
+    @initialize(marked=st.booleans(), beside=st.sampled_from(["nobody", "a run", "a pull"]))
+    def begin(self, marked: bool, beside: str) -> None:
+        """A gc has condemned it long ago or not; somebody may be using what is next to go."""
         if marked:
             self.pass_a_week()
+        if beside == "a run":
+            self.run(actions=[0], releases=False, skew=timedelta(), turns=[(0, 99, None)])
+        if beside == "a pull":
+            self.pull(turns=[(0, 99, None)])
+            for actions in ([0], [3]):
+                self.release_anew(actions)
 
     def teardown(self) -> None:
         for actor in self.world.actors:
@@ -307,7 +313,7 @@ def test_nothing_that_is_kept_is_ever_lost() -> None:
     run_state_machine_as_test(
         Retention,
         settings=settings(
-            max_examples=120, stateful_step_count=15, deadline=None, derandomize=True,
+            max_examples=100, stateful_step_count=15, deadline=None, derandomize=True,
             suppress_health_check=list(HealthCheck), database=None,
         ),
     )  # fmt: skip

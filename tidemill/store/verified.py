@@ -63,6 +63,11 @@ class Verified:
         if entry is not None:
             self._remember(store, digest, stamp=entry.stamp)
 
+    def refresh(self) -> None:
+        """Take what other processes have kept since this one began."""
+        for url, stamps in self._stamps.items():
+            self._stamps[url] = _load(self._file(url)) | stamps
+
     def save(self) -> None:
         """Keep the memory, together with what other processes kept. Trouble is ignored."""
         for url in sorted(self._changed):

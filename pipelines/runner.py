@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import luigi
 import luigi.configuration
+import luigi.rpc
+import luigi.scheduler
 
 import tasks
 from pipelines.base import Pipeline
@@ -21,11 +23,13 @@ from tidemill.graph import NodeId, Selection, select
 from tidemill.keeping import at_work
 from tidemill.mill import Mill
 from tidemill.records import RunReport
+from tidemill.trust.keys import signer_of
 from tidemill.workfolder import sweep
 
 #: A blob found damaged while it was read is rebuilt in another pass; more would hide trouble.
 MAX_PASSES = 3
 _POLL_SECONDS = 0.1
+_OTHERS_SECONDS = 0.5
 
 
 class Feed(Protocol):
@@ -48,7 +52,13 @@ class Options:
 
 
 def run_pipeline(mill: Mill, pipeline: Pipeline, *, options: Options, view: Feed) -> RunReport:
-    """Run and report. Failures of nodes and of the store are in the report, never raised."""
+    """Run and report. Failures of nodes and of the store are in the report, never raised.
+
+    Raises UsageError for a key that could not sign the release, before anything is built.
+    """
+    publish = options.publish and options.selection.whole
+    if publish and pipeline.channel:
+        signer_of(mill.workspace.state)
     named = select(mill.graph, options.selection)
     wanted = mill.graph.ancestors(named)
     sweep(mill.workspace.work)
@@ -63,7 +73,6 @@ def run_pipeline(mill: Mill, pipeline: Pipeline, *, options: Options, view: Feed
             _build(mill, wanted, options=options, view=view)
         if mill.states.retry_failed:
             _look_again(mill, wanted)
-        publish = options.publish and options.selection.whole
         report = report_of(mill, pipeline, begun=begun, publishes=publish)
     mill.remember_latest()
     mill.save()
@@ -131,11 +140,35 @@ def _build(mill: Mill, wanted: set[NodeId], *, options: Options, view: Feed) -> 
         before = sum(event.get("outcome") == "lost-input" for event in mill.events())
         mill.cache.forget_listing()  # others are writing
         with _following(mill, view):
-            _luigi(mill, todo, options=options)
+            _luigi_with_others(mill, todo, options=options)
         _look_again(mill, wanted)
         lost = sum(event.get("outcome") == "lost-input" for event in mill.events())
         if lost == before:
             return
+
+
+def _luigi_with_others(mill: Mill, todo: list[NodeId], *, options: Options) -> None:
+    """Let luigi build; with a luigid also until what other hosts still run is there or given up.
+
+    A worker of luigi leaves when nothing is pending, although others may be running the last tasks.
+    """
+    while todo:
+        _luigi(mill, todo, options=options)
+        if not options.scheduler or not _waited_for_others(todo, options.scheduler):
+            return
+        todo = [name for name in todo if mill.states.fresh(name).state == "build"]
+
+
+def _waited_for_others(todo: list[NodeId], scheduler: str) -> bool:
+    """Wait while any of ``todo`` runs somewhere. False when there was nothing to wait for."""
+    wanted = {tasks.task_of(name).task_id for name in todo}
+    asked = luigi.rpc.RemoteScheduler(scheduler)
+    waited = False
+    with contextlib.suppress(luigi.rpc.RPCError):  # nobody can say: look at the store
+        while wanted & set(asked.task_list(luigi.scheduler.RUNNING, "")):
+            waited = True
+            time.sleep(_OTHERS_SECONDS)
+    return waited
 
 
 def _luigi(mill: Mill, todo: list[NodeId], *, options: Options) -> None:

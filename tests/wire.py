@@ -60,6 +60,16 @@ class _Raw(io.BytesIO):
         yield self.read()
 
 
+class _Paced(_Raw):
+    def __init__(self, body: bytes, gate: Callable[[], None]) -> None:
+        super().__init__(body)
+        self._gate = gate
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._gate()
+        return super().read(size)
+
+
 def _answer(request: Any, status: int, body: bytes = b"", **headers: str) -> AWSResponse:
     return AWSResponse(request.url, status, headers, _Raw(body))
 
@@ -110,6 +120,17 @@ def _with_body(request: Any, change: Callable[[bytes], bytes]) -> AWSResponse:
 def cut_to(size: int) -> Fault:
     """The connection ends after so many bytes of the body."""
     return lambda request: _with_body(request, lambda body: body[:size])
+
+
+def paced(gate: Callable[[], None]) -> Fault:
+    """The body comes in pieces, each once ``gate`` has returned."""
+
+    def fault(request: Any) -> AWSResponse:
+        answer = _send(request)
+        body = _Paced(answer.content, gate)
+        return AWSResponse(answer.url, answer.status_code, dict(answer.headers), body)
+
+    return fault
 
 
 def flipped(request: Any) -> AWSResponse:

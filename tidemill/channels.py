@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tidemill.digest import Digest, digest_bytes
+from tidemill.digest import Digest, digest_bytes, is_digest
 from tidemill.errors import BlobDamaged, StoreError, UsageError
 from tidemill.records import FORMAT, ChannelEntry, Release, encode
-from tidemill.store.contract import Store, Unlistable
+from tidemill.store.contract import Denied, Store, Unlistable
 from tidemill.store.layout import (
+    SEQUENCE_DIGITS,
     channel_folder,
     channel_name,
     hint_name,
@@ -26,6 +27,8 @@ from tidemill.store.layout import (
 )
 
 if TYPE_CHECKING:  # cryptography and tuf take a tenth of a second, and few callers need them
+    from collections.abc import Sequence
+
     from securesystemslib.signer import Signer
     from tuf.api.metadata import Root
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:  # cryptography and tuf take a tenth of a second, and few call
 
 #: How long an entry holds. A night that changes nothing signs anew once a third of it is gone.
 DAYS = 30
+#: A sequence that no channel reaches.
+_NEVER = 10**SEQUENCE_DIGITS - 1
 
 
 class LostRace(StoreError):  # noqa: N818 - named as BlobDamaged is
@@ -59,10 +64,12 @@ def follow(store: Store, channel: str, *, trust: "Trust") -> ChannelEntry | None
     not lately; StoreError for the rest.
     """
     seen = trust.seen(store, channel)
-    at = _newest(store, channel, known=seen)
+    held = trust.held(store, channel)
+    current = held is not None and not _ended(held)
+    at = _newest(store, channel, known=seen if current else 0)
     if at == 0 and seen == 0:
         return None
-    if at == seen and (held := trust.held(store, channel)) and not _ended(held):
+    if at == seen and current:
         return held
     if not at:
         raise trust.vanished(store, channel, seen=seen)
@@ -76,7 +83,7 @@ def head(store: Store, channel: str) -> ChannelEntry | None:
     its newest entry cannot be used: an older one would be a silent rollback.
     """
     at = _newest(store, channel, known=0)
-    return _entry(store, channel, at, root=_root(store)) if at else None
+    return _entry(store, channel, at, roots=_roots(store)[:1]) if at else None
 
 
 def latest(store: Store, channel: str) -> int:
@@ -87,10 +94,10 @@ def latest(store: Store, channel: str) -> int:
 def history(store: Store, channel: str) -> tuple[ChannelEntry, ...]:
     """All entries of ``channel`` that can be used, newest first.
 
-    One that is damaged, or signed by a key that is no longer trusted, is left out.
+    One that is damaged, or signed by a key that this store has never had, is left out.
     """
-    root = _root(store)
-    found = (_usable(store, channel, number, root=root) for number in _sequences(store, channel))
+    roots = _roots(store)
+    found = (_usable(store, channel, number, roots=roots) for number in _sequences(store, channel))
     return tuple(entry for entry in found if entry)
 
 
@@ -116,10 +123,10 @@ def move(
     """Make ``release`` the head of ``channel`` and return the entry that is now the head.
 
     ``expecting`` is the sequence that the caller decided upon, 0 for a channel not moved yet. When
-    the head says the same already and holds long enough nothing is written, and the entry returned
-    has the sequence ``expecting``; after a move it has the next one. ``pinned`` says why the
-    channel is to stay there; ``unpin`` moves one that is pinned. ``provenance`` is the digest of
-    the statement about the release.
+    the head says the same already and holds long enough nothing is written, and the head is
+    returned, whoever moved it there: several hosts of one run make the same release. ``pinned``
+    says why the channel is to stay there; ``unpin`` moves one that is pinned. ``provenance`` is the
+    digest of the statement about the release.
 
     Raises LostRace when the head is not the one expected, ChannelPinned, NotOurs when the signer's
     key is not one that the store's root names, StoreError when the release is not in the store, or
@@ -129,6 +136,11 @@ def move(
     from tidemill.trust.authority import root_for  # noqa: PLC0415 - see above
 
     at = latest(store, channel)
+    root = root_for(store, signer)
+    held = _usable(store, channel, at, roots=(root,)) if at else None
+    same = held is not None and (held.release, held.pinned) == (release, pinned)
+    if held is not None and same and at >= expecting and not _old(held):
+        return held
     if at != expecting:
         raise _lost(channel, expecting=expecting, found=at)
     written = store.stat(release_name(release))
@@ -137,15 +149,11 @@ def move(
             f"release {short(release)} is not in {store.url}",
             hint="write the release first, then move the channel",
         )
-    root = root_for(store, signer)
-    held = _usable(store, channel, at, root=root) if at else None
     if held is not None and held.pinned and not unpin:
         raise ChannelPinned(
             f"channel {channel!r} is pinned at sequence {at}: {held.pinned}",
             hint=f"tidemill channel unpin {channel}, when that reason is gone",
         )
-    if held is not None and (held.release, held.pinned) == (release, pinned) and not _old(held):
-        return held
     if held is None or held.release != release:
         # Its blobs are there and stay: gc and this move never miss each other (ADR 13).
         Keeper(store).hold(read_release(store, release))
@@ -159,13 +167,15 @@ def move(
         pinned=pinned,
         provenance=provenance,
     )
-    return _publish(store, entry, length=written.size, signer=signer)
+    return _publish(store, entry, length=written.size, signers=(signer,))
 
 
-def _publish(store: Store, entry: ChannelEntry, *, length: int, signer: "Signer") -> ChannelEntry:
+def _publish(
+    store: Store, entry: ChannelEntry, *, length: int, signers: "Sequence[Signer]"
+) -> ChannelEntry:
     from tidemill.trust.documents import decode, sign_entry, told  # noqa: PLC0415 - see above
 
-    data = sign_entry(entry, length=length, days=DAYS, signer=signer)
+    data = sign_entry(entry, length=length, days=DAYS, signers=signers)
     channel, sequence = entry.channel, entry.sequence
     if not store.create(channel_name(channel, sequence), data):
         raise _lost(channel, expecting=sequence - 1, found=sequence)
@@ -176,28 +186,33 @@ def _publish(store: Store, entry: ChannelEntry, *, length: int, signer: "Signer"
     return told(decode(data, what=what), what=what)
 
 
-def resign(store: Store, channel: str, *, signer: "Signer", reason: str) -> ChannelEntry:
+def resign(
+    store: Store, channel: str, *, signer: "Signer", reason: str, successor: "Signer | None" = None
+) -> ChannelEntry:
     """Give ``channel`` a newer entry that says the same and holds for DAYS days from now.
 
-    The head need not be signed by a key that is trusted any more: its release is taken on the word
-    of whoever calls. Raises UsageError for a channel that has never been moved, LostRace, NotOurs.
+    ``successor`` signs beside ``signer``: readers then believe the entry before and after the key
+    is changed. Raises UsageError for a channel that has never been moved, NotSigned for a head
+    that the store's keys do not vouch for, LostRace, NotOurs.
     """
     from tidemill.trust.authority import root_for  # noqa: PLC0415 - see above
-    from tidemill.trust.documents import told  # noqa: PLC0415 - see above
 
-    root_for(store, signer)
+    root = root_for(store, signer)
     at = latest(store, channel)
     if not at:
         raise UsageError(f"{store.url} has no channel {channel!r}")
-    held = told(_read(store, channel, at), what=_what(channel, at))
-    written = len(encode(read_release(store, held.release)))
+    held = _entry(store, channel, at, roots=(root,))
+    read_release(store, held.release)  # its bytes are right
+    written = store.stat(release_name(held.release))
+    assert written is not None  # noqa: S101 - it was read above
     entry = msgspec.structs.replace(
         held,
         sequence=at + 1,
         moved_at=datetime.now(UTC).isoformat(timespec="seconds"),
         reason=reason,
     )
-    return _publish(store, entry, length=written, signer=signer)
+    signers = (signer, successor) if successor else (signer,)
+    return _publish(store, entry, length=written.size, signers=signers)
 
 
 def rollback(
@@ -215,11 +230,11 @@ def rollback(
             f"channel {channel!r} cannot go back to sequence {to}",
             hint=f"its older sequences are: {older}",
         )
-    root = _root(store)
+    roots = _roots(store)
     target = (
-        _entry(store, channel, to, root=root)
+        _entry(store, channel, to, roots=roots)
         if to
-        else _before(store, channel, sequences, root=root)
+        else _before(store, channel, sequences, roots=roots)
     )
     return move(
         store,
@@ -264,17 +279,25 @@ def read_release(store: Store, digest: str) -> Release:
                 f"{what} has format {written}; this tidemill reads up to {FORMAT}",
                 hint="upgrade tidemill",
             )
-        return msgspec.json.decode(data, type=Release)
+        release = msgspec.json.decode(data, type=Release)
     except ValueError as error:  # msgspec's, and bytes that are not UTF-8
         raise StoreError(f"{what} cannot be read: {error}", hint="upgrade tidemill") from error
+    # The digests become names of files: what is none comes from somebody who means harm.
+    named = {one.digest for one in release.artifacts if one.digest}
+    if not all(map(is_digest, named)) or any(one.size < 0 for one in release.artifacts):
+        raise BlobDamaged(
+            f"{what} in {store.url} names blobs by what is no sha256",
+            hint="do not trust whoever wrote it; tell whoever owns the store",
+        )
+    return release
 
 
 def _before(
-    store: Store, channel: str, sequences: tuple[int, ...], *, root: "Root | None"
+    store: Store, channel: str, sequences: tuple[int, ...], *, roots: "Sequence[Root]"
 ) -> ChannelEntry:
-    current = _usable(store, channel, sequences[0], root=root) if sequences else None
+    current = _usable(store, channel, sequences[0], roots=roots[:1]) if sequences else None
     for number in sequences[1:]:
-        entry = _entry(store, channel, number, root=root)
+        entry = _entry(store, channel, number, roots=roots)
         if current is None or entry.release != current.release:
             return entry
     raise UsageError(
@@ -293,10 +316,36 @@ def _newest(store: Store, channel: str, *, known: int) -> int:
     try:
         return latest(store, channel)
     except Unlistable:
-        at = known or _hinted(store, channel)
-        while store.stat(channel_name(channel, at + 1)) is not None:
-            at += 1
-        return at
+        return _climbed(store, channel, start=known or _hinted(store, channel))
+
+
+def _climbed(store: Store, channel: str, *, start: int) -> int:
+    at = start
+    while True:
+        try:
+            if store.stat(channel_name(channel, at + 1)) is None:
+                return at
+        except Denied:
+            if not at:
+                raise
+            return at  # what many public buckets say of what is not there
+        at += 1
+        _refuse_echo(store, channel, at)
+
+
+def _refuse_echo(store: Store, channel: str, sequence: int) -> None:
+    """Raise StoreError for a server that answers for every name, as those of web pages may."""
+    from tidemill.trust.documents import told  # noqa: PLC0415 - see above
+
+    try:
+        told(_read(store, channel, sequence), what=_what(channel, sequence))
+    except BlobDamaged as damaged:
+        with contextlib.suppress(Denied):
+            if store.stat(channel_name(channel, _NEVER)) is not None:
+                raise StoreError(
+                    f"{store.url} answers for names that no store has, as servers of web pages do",
+                    hint="have it answer 404 for what is not there, or look at the URL",
+                ) from damaged
 
 
 def _hinted(store: Store, channel: str) -> int:
@@ -307,31 +356,36 @@ def _hinted(store: Store, channel: str) -> int:
         return 0
 
 
-def _root(store: Store) -> "Root | None":
-    from tidemill.trust.authority import read_root  # noqa: PLC0415 - see above
+def _roots(store: Store) -> "tuple[Root, ...]":
+    from tidemill.trust.authority import read_roots  # noqa: PLC0415 - see above
 
-    root = read_root(store)
-    return root.signed if root else None
+    return read_roots(store)
 
 
 def _usable(
-    store: Store, channel: str, sequence: int, *, root: "Root | None"
+    store: Store, channel: str, sequence: int, *, roots: "Sequence[Root]"
 ) -> ChannelEntry | None:
     # Whoever moves a channel past a damaged head heals it.
     try:
-        return _entry(store, channel, sequence, root=root)
+        return _entry(store, channel, sequence, roots=roots)
     except BlobDamaged:
         return None
 
 
-def _entry(store: Store, channel: str, sequence: int, *, root: "Root | None") -> ChannelEntry:
+def _entry(store: Store, channel: str, sequence: int, *, roots: "Sequence[Root]") -> ChannelEntry:
+    """An entry that one of ``roots`` vouches for."""
     from tidemill.trust.documents import NotSigned, damaged, told, verify  # noqa: PLC0415 - see above
 
     what = _what(channel, sequence)
     document = _read(store, channel, sequence)
-    if root is None:
+    if not roots:
         raise NotSigned(f"{what}: its store has no root that says who signs", hint="see trust/")
-    verify(document, root=root, what=what)
+    for older in roots[1:]:
+        with contextlib.suppress(NotSigned):
+            verify(document, root=older, what=what)
+            break
+    else:
+        verify(document, root=roots[0], what=what)
     entry = told(document, what=what)
     if (entry.channel, entry.sequence) != (channel, sequence):
         raise damaged(what)
@@ -354,7 +408,10 @@ def _what(channel: str, sequence: int) -> str:
 
 
 def _ended(entry: ChannelEntry) -> bool:
-    return datetime.fromisoformat(entry.expires) <= datetime.now(UTC)
+    """Whether an entry holds no more, or says that it holds longer than anybody signs for."""
+    now = datetime.now(UTC)
+    expires = datetime.fromisoformat(entry.expires)
+    return expires <= now or expires > now + timedelta(days=2 * DAYS)
 
 
 def _old(entry: ChannelEntry) -> bool:

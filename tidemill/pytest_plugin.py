@@ -67,18 +67,28 @@ def tidemill_get(
     from tidemill.errors import TidemillError  # noqa: PLC0415 - nothing before it is used
 
     opened: list[Suite] = []
+    failed: list[TidemillError] = []
+
+    def suite() -> "Suite":
+        if failed:  # a store that is down is waited for once, not for every test
+            raise failed[0]
+        if not opened:
+            try:
+                opened.append(_open(request.config, tmp_path_factory))
+            except TidemillError as error:
+                failed.append(error)
+                raise
+        return opened[0]
 
     def get(address: str) -> "Handed":
         try:
-            if not opened:
-                opened.append(_open(request.config, tmp_path_factory))
-            return opened[0].artifacts(address)
+            return suite().artifacts(address)
         except TidemillError as error:
             _refuse(error, request.config)
 
     yield get
-    for suite in opened:
-        suite.close()
+    for one in opened:
+        one.close()
 
 
 @pytest.fixture

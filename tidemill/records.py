@@ -8,6 +8,8 @@ from typing import Any, Literal
 import msgspec
 
 FORMAT = 1
+#: What makes VMFBs: the tool whose version decides which runtimes load them.
+COMPILER = "iree-base-compiler"
 
 Stage = Literal["fetch", "export", "pack", "reference", "compile", "validate"]
 STAGES: tuple[Stage, ...] = ("fetch", "export", "pack", "reference", "compile", "validate")
@@ -85,6 +87,8 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
 
     ``address`` has four parts for what belongs to a target (vmfb, verdict) and three for what all
     targets of a variant share (mlir, irpa, reference). ``file`` is the path below the pull folder.
+    ``compiler`` is the version of the compiler that made a VMFB, "" for all else and where releases
+    did not say yet: a carried one was made by an older compiler than its release's.
     """
 
     address: str
@@ -96,6 +100,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     status: ArtifactStatus
     reason: str = ""
     verdict: dict[str, Any] | None = None
+    compiler: str = ""
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ import msgspec
 from tidemill.address import Address, matches
 from tidemill.graph import Graph, Node, NodeId
 from tidemill.records import (
+    COMPILER,
     ActionResult,
     Artifact,
     ArtifactStatus,
@@ -158,6 +159,7 @@ def _target_artifacts(built: NodeResult, check: NodeResult, status: _Status) -> 
             status=word,
             reason=reason,
             verdict=_brief(verdict),
+            compiler=built.result.parts["tools"][COMPILER] if output.kind == "vmfb" else "",
         )
         for output, key in made
     ]
@@ -209,7 +211,8 @@ def apply_policy(
     """
     kept = tuple(artifacts)
     if policy.on_failure == "carry" and last_good:
-        now, then = _by_variant(artifacts), _by_variant(last_good.artifacts)
+        last = [_told(item, last_good) for item in last_good.artifacts]
+        now, then = _by_variant(artifacts), _by_variant(last)
         mixed = [item for name in now for item in _carried(now[name], then[name])]
         kept = tuple(sorted(mixed, key=lambda item: (item.address, item.file)))
     blocking = [
@@ -269,7 +272,15 @@ def _emptied(item: Artifact) -> Artifact:
     reason = "its variant is carried from the last release, where this was not validated"
     if not item.digest:
         return item
-    return msgspec.structs.replace(item, status="missing", reason=reason, digest="", size=0)
+    empty = {"digest": "", "size": 0, "compiler": ""}
+    return msgspec.structs.replace(item, status="missing", reason=reason, **empty)
+
+
+def _told(item: Artifact, release: Release) -> Artifact:
+    """``item`` with its release's compiler, where older releases do not say what made a VMFB."""
+    if item.kind != "vmfb" or item.compiler or item.status == "carried":
+        return item
+    return msgspec.structs.replace(item, compiler=release.tools.get(COMPILER, ""))
 
 
 def _former(item: Artifact, then: Sequence[Artifact]) -> str:

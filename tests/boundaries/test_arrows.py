@@ -20,7 +20,7 @@ LAYERS = (
     "tidemill errors digest interrupts",
     "address records sources child code workspace exporters",
     "protocol steps store retention diff",
-    "keeping trust events",
+    "keeping trust events copies",
     "manifest cache channels failures workfolder toolchain report bundle",
     "graph client ending sweeping compare",
     "graph_build graph_flags keys expectations release pytest_plugin",

@@ -206,6 +206,14 @@ def test_a_document_that_is_cut_is_read_again(web: Web, reader: HttpsStore) -> N
     assert [one.headers["Cache-Control"] for one in web.seen] == ["no-cache"] * 2
 
 
+def test_what_a_cache_on_the_way_has_kept_is_asked_for_again(web: Web, reader: HttpsStore) -> None:
+    assert reader.stat(RECORD) is None
+    open_store(str(web.root)).replace(RECORD, b"a document")
+    assert reader.stat(RECORD) is not None
+    assert reader.read(RECORD) == b"a document"
+    assert [one.headers.get("Cache-Control") for one in web.seen] == ["no-cache"] * 3
+
+
 @pytest.mark.parametrize(
     ("status", "message", "hint"),
     [

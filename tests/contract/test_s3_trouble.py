@@ -121,6 +121,11 @@ def test_only_what_the_server_calls_absent_is_absent(error: Exception, kind: typ
         (answer(301, "PermanentRedirect"), "301 PermanentRedirect", "s3://…?region=REGION"),
         (answer(501, "NotImplemented"), "501 NotImplemented", "use a server that implements it"),
         (answer(400, "Odd"), "400 Odd (Words)", "the server's documentation"),
+        (
+            answer(400, "400", "HeadObject"),
+            "400 (Words)",
+            "the credentials are not accepted or have expired: see which credentials boto3 finds",
+        ),
     ],
     ids=str,
 )

@@ -189,3 +189,14 @@ def test_reading_an_empty_store_creates_nothing(store: Store, tmp_path: Path) ->
     assert names(store) == []
     assert store.read(RECORD) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_document_without_end_is_refused_before_it_fills_the_memory(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = put(store, BIG, folder=tmp_path)
+    for module in ("folder", "s3_reading"):
+        monkeypatch.setattr(f"tidemill.store.{module}.LARGEST_DOCUMENT_BYTES", len(BIG) - 1)
+    with pytest.raises(StoreError, match="as no document of ours has"):
+        store.read(blob_name(digest))
+    assert store.check_blob(digest) == len(BIG)

@@ -12,6 +12,9 @@ from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 
 from tests.signing import SIGNER, public_pem, signer_number
 from tests.workbench import Workbench
+from tidemill.store import open_store
+from tidemill.trust.authority import rotate
+from tidemill.trust.keys import local_signer, next_signer
 
 pytestmark = pytest.mark.toolchain
 
@@ -127,3 +130,31 @@ def test_what_is_not_known_of_a_channel_is_said(built: Workbench) -> None:
     assert "has no channel" in built.call("channel", "provenance", "no-such", expect=2).err
     assert os.fspath(built.store) in built.call("channel", "forget").out
     assert json.loads(built.call("channel", "list", "--json").out)[0]["channel"] == "small"
+
+
+def test_a_rotation_that_was_broken_off_is_finished_by_the_same_command(built: Workbench) -> None:
+    state, store = built.root / ".tidemill", open_store(str(built.store))
+    begun = next_signer(state)
+    rotate(store, old=local_signer(state), new=begun)  # and here the power fails
+    assert "are signed with key" in built.call("channel", "sign", expect=5).err
+    told = built.call("channel", "rotate-key", expect=5)
+    assert f"are signed with {begun.public_key.keyid[:12]}… now" in told.out
+    assert "channel small: entry 1 of channel 'small' is not signed" in told.err
+    release = next(iter((built.store / "releases").iterdir())).stem
+    built.call("channel", "promote", "small", release, "--reason", "it is the right one")
+    assert built.run().built == set()
+    statement = built.call("channel", "provenance", "small").json
+    assert statement["subject"][0]["digest"]["sha256"] == release
+
+
+def test_a_bad_channel_does_not_stand_in_the_others_way(built: Workbench) -> None:
+    release = next(iter((built.store / "releases").iterdir())).stem
+    built.call("channel", "promote", "also", release, "--reason", "x")
+    (entry,) = (path for path in (built.store / "channels/also").iterdir() if path.stem.isdecimal())
+    entry.write_bytes(b"{}")
+    listed = built.call("channel", "list", expect=5)
+    assert "small 1 " in listed.out
+    assert "error: channel also: " in listed.err
+    signed = built.call("channel", "sign", expect=5)
+    assert "small 2 " in signed.out
+    assert "error: channel also: " in signed.err

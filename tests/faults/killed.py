@@ -112,7 +112,7 @@ class Killing:
         if self._child(-1) is None:
             problems.append("the last writer was killed, though nobody meant it")
         try:
-            problems += [after(opened, self._number, before=before), reader.look()]
+            problems += [after(opened, self._number, before=before), reader.look(again=True)]
         except StoreError as error:
             problems.append(error.message)
         self.tally.schedules += 1

@@ -29,6 +29,8 @@ FAULTS = (
     "empty-200",
     "wrong-bytes",
 )
+#: Not for schedules: half of the body comes, and then nothing until the proxy ends.
+STALLED = "stalled-body"
 _CODES = {
     "403": (403, "AccessDenied"),
     "409": (409, "ConditionalRequestConflict"),
@@ -54,6 +56,7 @@ class Faults:
     count: int = 0
     asked: list[str] = field(default_factory=list)
     met: list[str] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next(self, method: str, path: str) -> str:
@@ -106,6 +109,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault == "cut-body":
             self._send(answer, upto=len(answer.body) // 2)
+            self.close_connection = True
+        elif fault == STALLED:
+            self._send(answer, upto=len(answer.body) // 2)
+            faults.ended.wait()
             self.close_connection = True
         elif fault == "wrong-bytes":
             self._send(_Answer(answer.status, answer.reason, answer.headers, _spoiled(answer.body)))
@@ -180,6 +187,7 @@ def running_proxy(backend: str) -> Iterator[Proxy]:
     try:
         yield proxy
     finally:
+        proxy.faults.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()

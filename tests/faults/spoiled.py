@@ -103,7 +103,7 @@ class Spoiling:
             problems.append(f"does not converge: {error.message}")
         else:
             problems.append(after(reader.store, self._number, before=before))
-        look()
+        problems.append(reader.look(again=True))
         if not plan:
             self.proxy.faults.count = count
         self.tally.schedules += 1

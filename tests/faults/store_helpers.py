@@ -72,7 +72,8 @@ def race_for_a_channel(url: str, releases: tuple[str, str], writer: int, rounds:
                 reason="race",
                 signer=SIGNER,
             )
-            won.append(moved.sequence)
+            if moved.run == run:  # else another has moved it to the same release
+                won.append(moved.sequence)
     return won
 
 

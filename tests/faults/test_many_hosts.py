@@ -1,4 +1,4 @@
-"""Two hosts, one luigid, one S3 server: one host is lost in the middle of a compile.
+"""Two hosts, one luigid, one S3 server: they share a run, or one is lost in a compile.
 
 Each host is a workspace and a process of its own; they share nothing but the scheduler and the
 store, as machines do.
@@ -149,6 +149,19 @@ def test_a_host_that_is_lost_in_a_compile_is_replaced_by_the_other(
     assert two.call("verify", "--channel", "small").code == 0
     again = two.run()
     assert again.built == set()
+
+
+def test_two_hosts_share_a_run_and_both_end_well(
+    hosts: tuple[Workbench, Workbench], scheduler: str
+) -> None:
+    run = ("run", "small", "--workers", "1", "--json", "--scheduler", scheduler)
+    started = [bench.start(*run) for bench in hosts]
+    told = [process.communicate(timeout=240) for process in started]
+    assert [process.returncode for process in started] == [0, 0], told
+    reports = [json.loads(out) for out, _ in told]
+    assert {report["release"] for report in reports} == {reports[0]["release"]}
+    built = [name for bench in hosts for name in built_by(bench)]
+    assert len(built) == len(set(built)), "something was built twice"
 
 
 def test_a_failure_ends_a_run_through_a_scheduler_as_it_ends_any_other(

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -76,7 +75,8 @@ class Retention(RuleBasedStateMachine):
         self.inner = open_store(str(self.folder / "store"))
         self.store: Store = SteppedStore(self.inner, self.world)
         self.everybody: list[Using] = []
-        self.pins: list[str] = []
+        #: Pin → what it keeps.
+        self.pins: dict[str, set[str]] = {}
         self.removed = 0
         #: Release → its blobs; entry of the channel → its release.
         self.releases: dict[str, set[str]] = {}
@@ -172,7 +172,22 @@ class Retention(RuleBasedStateMachine):
             pin = Pin(name=name, reason="r", owner="o", created_at=now, release=release)
             with contextlib.suppress(StoreError):  # it says that blobs are gone
                 add_pin(self.store, pin)
-                self.pins.append(name)
+                self.pins[name] = self.releases[release]
+
+        self.spawn("pin", work, skew=skew)
+        self.take(turns)
+
+    @precondition(lambda self: not self.crowded)
+    @rule(number=st.integers(0, 2), skew=SKEWS, turns=TURNS)
+    def pin_address(self, number: int, skew: timedelta, turns: Turns) -> None:
+        """Somebody pins an address, which keeps what is there of it."""
+        one = trades.artifact(number)  # of a release that was made at the beginning
+
+        def work(mine: Using) -> None:
+            name, now = mine.actor.name, self.world.now
+            pin = Pin(name=name, reason="r", owner="o", created_at=now, address=one.address)
+            gone = add_pin(self.store, pin)
+            self.pins[name] = set() if gone else {one.digest}
 
         self.spawn("pin", work, skew=skew)
         self.take(turns)
@@ -181,7 +196,7 @@ class Retention(RuleBasedStateMachine):
     @rule()
     def unpin(self) -> None:
         """Somebody takes a pin away."""
-        name = self.pins.pop()
+        name, _ = self.pins.popitem()
         self.spawn("unpin", lambda _: remove_pin(self.store, name), skew=timedelta())
 
     @precondition(lambda self: not self.crowded)
@@ -292,9 +307,8 @@ class Retention(RuleBasedStateMachine):
         there = {each for each in BLOBS if (self.folder / "store" / blob_name(each)).exists()}
         for release in self.kept():
             assert self.releases[release] <= there, "the channel lost a blob"
-        for name in self.pins:
-            pin = msgspec.json.decode(self.inner.read(f"pins/{name}.json") or b"", type=Pin)
-            assert self.releases[pin.release] <= there, "a pin lost a blob"
+        for name, blobs in self.pins.items():
+            assert blobs <= there, f"{name} lost a blob"
         for each in self.alive:
             if self.world.seconds < each.until:
                 assert each.blobs <= there, f"{each.actor.name} lost a blob"

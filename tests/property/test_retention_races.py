@@ -64,6 +64,12 @@ class Scene:
             add_pin(self.store, made)
             self.relies = True
 
+    def pin_address(self) -> None:
+        address = trades.artifact(0).address
+        made = Pin(name="p", reason="r", owner="o", created_at=self.world.now, address=address)
+        gone = add_pin(self.store, made)
+        self.relies = not gone
+
     def run(self) -> None:
         def made(digest: str) -> None:
             assert digest == A
@@ -131,7 +137,9 @@ def go(actor: Actor, steps: int) -> None:
         actor.step()
 
 
-@pytest.mark.parametrize("other", ["promote", "pin", "run", "sweep", "sweep_beside_a_run"])
+@pytest.mark.parametrize(
+    "other", ["promote", "pin", "pin_address", "run", "sweep", "sweep_beside_a_run"]
+)
 def test_in_no_order_of_two_is_anything_lost_that_is_relied_on(place: Path, other: str) -> None:
     mark = template(place)
     steps, _ = length(Scene(place / "template", place / "one", mark).begin("sweep")[0])

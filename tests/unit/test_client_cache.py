@@ -134,6 +134,16 @@ def test_what_is_in_use_here_is_never_evicted(cache: Cache) -> None:
     assert not blob(cache, first).exists()
 
 
+def test_nothing_is_evicted_for_what_will_not_fit_anyway(cache: Cache) -> None:
+    digests = [put(cache, bytes([number]) * 300) for number in range(3)]
+    other = use_anew(cache)
+    assert not has_room(other, b"larger than the cache", size=1001)
+    other = use_anew(cache)
+    other.use(digests[:1])
+    assert not has_room(other, b"no room beside what is in use", size=701)
+    assert all(blob(cache, digest).exists() for digest in digests)
+
+
 def test_room_is_kept_for_what_is_coming(cache: Cache) -> None:
     with cache.room_for(digest_bytes(b"coming"), size=700) as fits:
         assert fits

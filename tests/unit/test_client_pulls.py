@@ -7,10 +7,13 @@ import pytest
 
 from tests.unit.puller import MODULE, ONE, Client, Counting, files, module_of, new_cache
 from tests.unit.shop import Shop, open_shop
+from tests.unit.test_client_cli import call
 from tests.web_server import Web, running_web
+from tidemill import channels
 from tidemill.errors import StoreError, UsageError
 from tidemill.store import open_store
 from tidemill.store.folder import FolderStore
+from tidemill.trust.follow import ChannelRefused
 
 
 @pytest.fixture
@@ -154,6 +157,51 @@ def test_offline_asks_nothing_and_names_what_is_missing(client: Client) -> None:
     with pytest.raises(UsageError) as refused:
         client("stories", offline=True, cache=None)
     assert refused.value.message == "offline, and there is no cache to pull from"
+    assert client.store.asked == []
+
+
+def test_what_the_cache_has_no_room_for_is_pulled_and_named(
+    client: Client, monkeypatch: pytest.MonkeyPatch, shop: Shop, tmp_path: Path
+) -> None:
+    assert client(ONE).uncached == ()
+    client.cache = new_cache(tmp_path / "small", limit_bytes=module_of(shop).size - 1)
+    report = client(ONE, kinds=["vmfb"], to="second")
+    assert [one.file for one in report.uncached] == [MODULE]
+    assert files(tmp_path / "second") == [MODULE, "tidemill-pull.json"]
+    monkeypatch.setenv("TIDEMILL_CACHE_SIZE", "1")
+    pull = ("pull", ONE, "--kind", "vmfb", "--channel", "smoke", "--store", shop.store.url)
+    assert call(tmp_path, *pull, "--to", "third").stdout.splitlines()[1:] == [
+        f"not cached: {MODULE}: the cache has no room for it (see TIDEMILL_CACHE_SIZE)"
+    ]
+
+
+def test_offline_a_cache_is_enough_where_trust_was_lost(
+    client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    client(ONE)
+    client.store.asked.clear()
+    monkeypatch.setenv("TIDEMILL_TRUST", str(tmp_path / "new"))
+    assert client(ONE, offline=True).resolved.sequence == 1
+    assert client.store.asked == []
+
+
+def test_offline_an_expired_channel_is_said_to_have_expired(
+    client: Client, monkeypatch: pytest.MonkeyPatch, shop: Shop, tmp_path: Path
+) -> None:
+    client(ONE)
+    monkeypatch.setattr(channels, "DAYS", -1)
+    shop.add("another/x/f32/cpu", "vmfb")
+    shop.publish()
+    with pytest.raises(ChannelRefused):
+        client(ONE)
+    client.store.asked.clear()
+    for trust in ("as it is", "new"):
+        if trust == "new":
+            monkeypatch.setenv("TIDEMILL_TRUST", str(tmp_path / trust))
+        with pytest.raises(ChannelRefused) as caught:
+            client(ONE, offline=True)
+        assert "is refused: what is there has expired (nobody has signed" in caught.value.message
+        assert "run its pipeline" in caught.value.hint
     assert client.store.asked == []
 
 

@@ -3,12 +3,15 @@
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.unit.shop import Shop, open_shop
 from tidemill.client import pull
 from tidemill.client.runtime import installed_runtime, unfit
+from tidemill.digest import digest_bytes
 from tidemill.errors import ToolError
+from tidemill.store.layout import release_name
 
 MODULE = "stories/decode/f32/cpu/model.vmfb"
 
@@ -51,6 +54,51 @@ def test_a_module_that_the_runtime_here_cannot_load_is_refused_by_name_and_versi
     )
     anyway = pull(shop.store, ["stories"], to=tmp_path / "a", channel="smoke", any_runtime=True)
     assert MODULE in [one.file for one in anyway.copied]
+
+
+def test_a_carried_module_is_judged_by_the_compiler_that_made_it(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = next(number for number, one in enumerate(shop.artifacts) if one.file == MODULE)
+    shop.artifacts[at] = msgspec.structs.replace(
+        shop.artifacts[at], status="carried", compiler="3.11.0"
+    )
+    shop.publish()
+    install("3.13.0", tmp_path / "site", monkeypatch)
+    with pytest.raises(ToolError) as caught:
+        pull(shop.store, ["*/*/*/cpu"], to=tmp_path / "out", channel="smoke")
+    assert caught.value.message == (
+        f"{MODULE}: made by iree-base-compiler 3.11.0; iree-base-runtime 3.13.0, which is"
+        " installed here, is too new to load it"
+    )
+    assert caught.value.hint.startswith("pip install 'iree-base-runtime==3.11.*', or pull")
+    assert len(pull(shop.store, ["minilm"], to=tmp_path / "out", channel="smoke").copied) > 0
+
+
+def test_a_carried_module_whose_compiler_fits_is_pulled_with_an_older_runtime(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = next(number for number, one in enumerate(shop.artifacts) if one.file == MODULE)
+    shop.artifacts[at] = msgspec.structs.replace(shop.artifacts[at], compiler="3.12.0")
+    shop.publish()
+    install("3.12.1", tmp_path / "site", monkeypatch)
+    assert len(pull(shop.store, ["stories"], to=tmp_path / "out", channel="smoke").copied) == 5
+
+
+def test_a_release_of_before_modules_named_their_compiler_is_judged_by_its_tools(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = msgspec.json.decode(shop.store.read(release_name(shop.publish())) or b"")
+    for one in written["artifacts"]:
+        assert one.pop("compiler") == ""
+    data = msgspec.json.encode(written)
+    release = digest_bytes(data)
+    shop.store.replace(release_name(release), data)
+    install("3.12.0", tmp_path / "site", monkeypatch)
+    with pytest.raises(ToolError, match=r"made by iree-base-compiler 3\.13\.0; .* is too old"):
+        pull(shop.store, ["stories"], to=tmp_path / "out", release=release)
+    report = pull(shop.store, ["stories"], to=tmp_path / "out", release=release, any_runtime=True)
+    assert report.resolved.digest == release
 
 
 def test_a_fitting_runtime_and_none_at_all_refuse_nothing(

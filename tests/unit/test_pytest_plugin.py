@@ -12,7 +12,7 @@ import pytest
 from tests.boundaries.test_client_is_light import modules_loaded_by
 from tests.unit.shop import Shop, open_shop
 from tests.unit.test_client_runtime import install
-from tests.web_server import Web, running_web
+from tests.web_server import Answer, Web, running_web
 from tidemill.client import Resolved, lock_of, pull, samples, write_lock
 from tidemill.client.open_suite import open_suite
 from tidemill.errors import UsageError
@@ -252,6 +252,27 @@ def test_a_module_that_the_runtime_cannot_load_is_not_handed_out(
 def web(shop: Shop) -> Iterator[Web]:
     with running_web(shop.root) as server:
         yield server
+
+
+def test_a_store_that_cannot_be_opened_is_asked_once_for_all_tests(
+    suite: pytest.Pytester, shop: Shop, web: Web
+) -> None:
+    settle(suite, shop, tidemill_store=web.url, tidemill_channel="smoke")
+    for path in ("channels/smoke/head.json", "trust/1.root.json"):
+        web.script(path, Answer(status=401), forever=True)
+    asked = []
+    for tests in (1, 3):
+        web.seen.clear()
+        marks = "\n".join(
+            f"@pytest.mark.tidemill('{CPU}')\ndef test_{number}(tidemill_artifacts): pass"
+            for number in range(tests)
+        )
+        suite.makepyfile(f"import pytest\n{marks}")
+        result = suite.runpytest()
+        result.assert_outcomes(errors=tests)
+        assert result.stdout.str().count("the server asks who wants") >= tests
+        asked.append(len(web.seen))
+    assert asked[0] == asked[1] > 0
 
 
 def test_workers_of_one_run_test_one_release_and_share_the_cache(

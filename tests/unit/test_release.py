@@ -96,7 +96,10 @@ def test_an_artifact_names_its_bytes_its_key_and_its_verdict(bench: Bench) -> No
         key=made.key,
         status="validated",
         verdict={"holds": True, "kind": "full", "summary": "1e-7", "greedy": None},
+        compiler="3.13.0",
     )
+    others = [one for one in listed(bench, known).values() if one.kind != "vmfb"]
+    assert {one.compiler for one in others} == {""}
 
 
 def test_files_of_a_reference_lie_in_a_folder_of_their_own(bench: Bench) -> None:

@@ -248,3 +248,21 @@ def test_other_variants_are_left_as_they_are() -> None:
     kept = carry([other, *shared(), missing(CPU, "vmfb")], LAST)
     assert kept[0] == other
     assert [one.status for one in kept[1:]] == ["validated"] * 3 + ["carried"] * 2
+
+
+def test_a_carried_module_keeps_the_compiler_that_made_it() -> None:
+    def carried(last: Release) -> dict[str, str]:
+        now = [*shared(), missing(CPU, "vmfb")]
+        kept, _ = apply_policy(now, policy=Policy(on_failure="carry"), last_good=last)
+        return {one.file: one.compiler for one in kept if one.status == "carried"}
+
+    module = f"{CPU}/model.vmfb"
+    verdict, vmfb = target(CPU)
+    older = {"iree-base-compiler": "3.11.0"}
+    said = release(*shared(), verdict, msgspec.structs.replace(vmfb, compiler="3.12.0"))
+    assert carried(said)[module] == "3.12.0"
+    unsaid = msgspec.structs.replace(release(*shared(), verdict, vmfb), tools=older)
+    assert carried(unsaid) == {f"{CPU}/model.verdict": "", module: "3.11.0"}
+    again = [msgspec.structs.replace(one, status="carried") for one in (verdict, vmfb)]
+    unknown = msgspec.structs.replace(release(*shared(), *again), tools=older)
+    assert carried(unknown)[module] == "", "an older release made it, which none knows"

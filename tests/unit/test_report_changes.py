@@ -153,3 +153,15 @@ def test_a_summary_with_too_many_changes_says_how_many_are_left_out() -> None:
     )
     assert len(summary.encode()) < 1 << 20
     assert " more changes not shown: this summary is full.\n" in summary
+
+
+def test_numbers_that_look_the_same_are_not_told() -> None:
+    measured = (
+        Difference(name="cosine", was=0.99999999991, now=0.99999999992),
+        Difference(name="snr_db", was=141.4, now=137.6),
+    )
+    one = ArtifactChange(
+        address="m/c/v/cpu", kind="vmfb", file="f", change="changed", differences=measured
+    )
+    (row,) = change_rows(ReleaseDiff(before="a", after="b", artifacts=(one,)))
+    assert row.details == ("SNR dB 141 → 138",)

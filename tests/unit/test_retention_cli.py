@@ -16,7 +16,7 @@ from tidemill.cli.retention import gc, pin
 from tidemill.errors import UsageError
 from tidemill.records import encode
 from tidemill.retention import Lease
-from tidemill.store.layout import lease_name
+from tidemill.store.layout import blob_name, lease_name
 
 
 @pytest.fixture
@@ -152,6 +152,14 @@ def test_pins_are_added_listed_and_removed(yard: Yard, collect: Callable[..., st
     assert "pinned as paper by me: table 3\n" in collect()
     call(yard, pin, "remove", "paper")
     assert "pinned" not in collect()
+
+
+def test_a_pin_of_an_address_says_what_was_gone_before(yard: Yard) -> None:
+    yard.store.remove(blob_name(yard.all[6].digest))
+    why = ("--reason", "r", "--owner", "o")
+    done = call(yard, pin, "add", "p", "--address", "minilm/*", *why)
+    assert done.stdout == "p: minilm/*, by o: r\n"
+    assert done.stderr == "1 blob of what minilm/* picks had gone before\n"
 
 
 def test_a_pin_keeps_a_release_or_an_address(yard: Yard) -> None:

@@ -7,7 +7,6 @@ fast-forward, oversized files, wrong hashes, wrong keys, broken roots.
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,51 +17,18 @@ from tuf.api.metadata import Metadata, Root
 
 from tests.faults.store_helpers import release_named
 from tests.signing import SIGNER, signer_number
+from tests.unit.scene import Scene
+from tests.web_server import running_web
 from tidemill.channels import follow, head, history, latest, move, put_release, resign
 from tidemill.errors import BlobDamaged, StoreError
 from tidemill.records import ChannelEntry
-from tidemill.store import Store, open_store
+from tidemill.store import open_store
 from tidemill.store.layout import channel_name, release_name, root_name
 from tidemill.trust.authority import NotOurs, read_root, rotate
-from tidemill.trust.documents import LARGEST_BYTES, ChannelDocument, decode, sign_entry
+from tidemill.trust.documents import LARGEST_BYTES, sign_entry
 from tidemill.trust.follow import ChannelRefused, Trust
 
 OTHER = signer_number(2)
-
-
-@dataclass
-class Scene:
-    """A store whose channel "nightly" moves, and a reader who follows it."""
-
-    store: Store
-    folder: Path
-    said: list[str] = field(default_factory=list)
-
-    @property
-    def reader(self) -> Trust:
-        return Trust(self.folder, said=self.said.append)
-
-    def move(self, name: str, *, channel: str = "nightly") -> ChannelEntry:
-        release = put_release(self.store, release_named(name))
-        at = latest(self.store, channel)
-        told: dict[str, Any] = {"run": "r", "reason": name, "signer": SIGNER}
-        return move(self.store, channel, release=release, expecting=at, **told)
-
-    def follow(self) -> ChannelEntry | None:
-        return follow(self.store, "nightly", trust=self.reader)
-
-    def refusal(self) -> str:
-        with pytest.raises(ChannelRefused) as caught:
-            self.follow()
-        assert caught.value.hint
-        return caught.value.message
-
-    def document(self, sequence: int, *, channel: str = "nightly") -> ChannelDocument:
-        return decode(self.store.read(channel_name(channel, sequence)) or b"", what="it")
-
-    def plant(self, sequence: int, document: ChannelDocument | bytes) -> None:
-        data = document if isinstance(document, bytes) else msgspec.json.encode(document)
-        self.store.replace(channel_name("nightly", sequence), data)
 
 
 @pytest.fixture
@@ -135,14 +101,14 @@ def test_another_history_of_a_sequence_that_was_seen_changes_nothing(scene: Scen
     before = scene.follow()
     assert before is not None
     entry = msgspec.structs.replace(before, reason="another truth")
-    scene.plant(2, sign_entry(entry, length=before.length, days=1, signer=SIGNER))
+    scene.plant(2, sign_entry(entry, length=before.length, days=1, signers=[SIGNER]))
     assert scene.follow() == before
 
 
 def test_freeze_a_channel_that_nobody_signs_expires(scene: Scene) -> None:
     entry = head(scene.store, "nightly")
     assert entry is not None
-    scene.plant(2, sign_entry(entry, length=entry.length, days=-1, signer=SIGNER))
+    scene.plant(2, sign_entry(entry, length=entry.length, days=-1, signers=[SIGNER]))
     assert "has expired (nobody has signed it anew)" in scene.refusal()
 
 
@@ -151,7 +117,7 @@ def test_freeze_what_was_seen_expires_too(scene: Scene) -> None:
     assert entry is not None
     entry = msgspec.structs.replace(entry, sequence=3)
     soon = 2 / 86_400
-    scene.plant(3, sign_entry(entry, length=entry.length, days=soon, signer=SIGNER))
+    scene.plant(3, sign_entry(entry, length=entry.length, days=soon, signers=[SIGNER]))
     seen = scene.follow()
     assert seen is not None
     while datetime.fromisoformat(seen.expires) > datetime.now(UTC):
@@ -180,13 +146,39 @@ def test_fast_forward_is_healed_by_new_keys(scene: Scene) -> None:
     entry = head(scene.store, "nightly")
     assert entry is not None
     far = msgspec.structs.replace(entry, sequence=90_000_000)
-    scene.plant(90_000_000, sign_entry(far, length=entry.length, days=1, signer=SIGNER))
+    scene.plant(90_000_000, sign_entry(far, length=entry.length, days=1, signers=[SIGNER]))
     scene.follow()  # whoever has the key can do this: the reader is far ahead now
     scene.store.remove(channel_name("nightly", 90_000_000))
     assert "(a rollback)" in scene.refusal()
-    rotate(scene.store, old=SIGNER, new=OTHER)
-    resign(scene.store, "nightly", signer=OTHER, reason="new key")
+    change_key(scene)
     healed = scene.follow()
+    assert healed is not None
+    assert healed.sequence == 3
+    resign(scene.store, "nightly", signer=OTHER, reason="again")
+    scene.follow()
+    scene.store.remove(channel_name("nightly", 4))
+    assert "(a rollback)" in scene.refusal()  # and from here on nothing goes back again
+
+
+def change_key(scene: Scene) -> None:
+    resign(scene.store, "nightly", signer=SIGNER, successor=OTHER, reason="new key")
+    rotate(scene.store, old=SIGNER, new=OTHER)
+
+
+def test_fast_forward_is_healed_where_a_store_cannot_list(scene: Scene) -> None:
+    entry = head(scene.store, "nightly")
+    assert entry is not None
+    far = msgspec.structs.replace(entry, sequence=90_000_000)
+    scene.plant(90_000_000, sign_entry(far, length=entry.length, days=3650, signers=[SIGNER]))
+    scene.plant_hint(90_000_000)
+    with running_web(Path(scene.store.url.removeprefix("file://"))) as web:
+        reader = open_store(web.url)
+        ahead = follow(reader, "nightly", trust=scene.reader)
+        assert ahead is not None
+        assert ahead.sequence == 90_000_000
+        scene.store.remove(channel_name("nightly", 90_000_000))
+        change_key(scene)
+        healed = follow(reader, "nightly", trust=scene.reader)
     assert healed is not None
     assert healed.sequence == 3
 
@@ -225,7 +217,7 @@ def test_wrong_key_somebody_else_signs(scene: Scene) -> None:
     entry = head(scene.store, "nightly")
     assert entry is not None
     entry = msgspec.structs.replace(entry, sequence=3)
-    scene.plant(3, sign_entry(entry, length=entry.length, days=9, signer=OTHER))
+    scene.plant(3, sign_entry(entry, length=entry.length, days=9, signers=[OTHER]))
     assert "not signed by a key that this machine trusts" in scene.refusal()
     assert [one.sequence for one in history(scene.store, "nightly")] == [2, 1]
 
@@ -267,7 +259,7 @@ def test_wrong_root_a_version_that_the_one_before_does_not_vouch_for(scene: Scen
     forged.sign(OTHER)
     scene.store.create(root_name(2), forged.to_bytes())
     entry = head_of(scene)
-    scene.plant(3, sign_entry(entry, length=entry.length, days=9, signer=OTHER))
+    scene.plant(3, sign_entry(entry, length=entry.length, days=9, signers=[OTHER]))
     assert scene.refusal()
     with pytest.raises(BlobDamaged) as caught:
         read_root(scene.store)
@@ -296,8 +288,7 @@ def test_an_expired_root_is_refused_and_the_next_move_renews_it(scene: Scene) ->
 
 def test_after_a_rotation_readers_follow_and_the_old_key_is_out(scene: Scene) -> None:
     scene.follow()
-    rotate(scene.store, old=SIGNER, new=OTHER)
-    resign(scene.store, "nightly", signer=OTHER, reason="new key")
+    change_key(scene)
     entry = scene.follow()
     assert entry is not None
     assert (entry.sequence, entry.release) == (3, head_release(scene))

@@ -1,6 +1,6 @@
 """channel: list, promote, rollback, pin, unpin, sign, rotate-key, provenance, forget."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,8 +19,9 @@ from tidemill.cli.output import (
     workspace_options,
 )
 from tidemill.client import resolve
-from tidemill.errors import UsageError
+from tidemill.errors import ExitCode, TidemillError, UsageError
 from tidemill.records import ChannelEntry
+from tidemill.store.contract import Store
 from tidemill.trust import authority, keys, provenance
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -46,19 +47,38 @@ def _signer(workspace_dir: Path | None) -> Signer:
 @workspace_options
 def channel_list(
     name: str, *, as_json: bool, workspace_dir: Path | None, store_url: str | None
-) -> None:
+) -> int:
     """List channels, or the history of one, newest first."""
     store = store_of(workspace_dir, store_url)
+    entries: list[ChannelEntry] = []
+    code = ExitCode.GOOD
     if name:
-        entries = list(channels.history(store, name))
+        entries += channels.history(store, name)
     else:
-        heads = [channels.head(store, one) for one in channels.names(store)]
-        entries = [entry for entry in heads if entry]
+        code = _each(channels.names(store), lambda one: entries.extend(_head(store, one)))
     if as_json:
         say_json([msgspec.to_builtins(entry) for entry in entries])
-        return
-    for entry in entries:
-        _say(entry)
+    else:
+        for entry in entries:
+            _say(entry)
+    return code
+
+
+def _head(store: Store, name: str) -> list[ChannelEntry]:
+    entry = channels.head(store, name)
+    return [entry] if entry else []
+
+
+def _each(names: Iterable[str], act: Callable[[str], object]) -> ExitCode:
+    """Act on every channel; one with which something is wrong does not stand in others' way."""
+    code = ExitCode.GOOD
+    for name in names:
+        try:
+            act(name)
+        except TidemillError as error:
+            complain(f"error: channel {name}: {error.message}", hint=error.hint)
+            code = error.exit_code
+    return code
 
 
 def _say(entry: ChannelEntry) -> None:
@@ -94,6 +114,7 @@ def channel_promote(
             run=_BY_HAND,
             reason=reason,
             signer=_signer(workspace_dir),
+            provenance=provenance.find_statement(store, resolved.digest) or "",
         )
     )
 
@@ -173,12 +194,14 @@ def _hold(
 @workspace_options
 def channel_sign(
     names: tuple[str, ...], *, reason: str, workspace_dir: Path | None, store_url: str | None
-) -> None:
+) -> int:
     """Sign the heads of channels (all of them, or NAME...) anew, so that they do not expire."""
     store = store_of(workspace_dir, store_url)
     signer = _signer(workspace_dir)
-    for name in names or channels.names(store):
-        _say(channels.resign(store, name, signer=signer, reason=reason))
+    return _each(
+        names or channels.names(store),
+        lambda name: _say(channels.resign(store, name, signer=signer, reason=reason)),
+    )
 
 
 @channel.command("rotate-key")
@@ -190,29 +213,44 @@ def channel_sign(
 @workspace_options
 def channel_rotate_key(
     *, new_key: Path | None, workspace_dir: Path | None, store_url: str | None
-) -> None:
+) -> int:
     """Sign with another key from now on. Readers follow, since the old key vouches for the new one.
 
-    All channels are signed anew. A key given with --new-key stays where it is: name it in
-    TIDEMILL_SIGNING_KEY afterwards.
+    Every channel is signed anew, with both keys, before the store names the new one. Should this be
+    broken off, run it again. A key given with --new-key stays where it is: name it in
+    TIDEMILL_SIGNING_KEY afterwards. The workspace's old key is kept beside the new one.
     """
     store = store_of(workspace_dir, store_url)
     state = workspace_of(workspace_dir, None).state
-    old = keys.signer_of(state)
-    if new_key:
-        new = keys.private_signer(new_key.read_bytes(), where=str(new_key))
-    else:
-        new = CryptoSigner.generate_ed25519()
-    # Kept before the root names it: a key that is lost after that would lock everybody out.
-    kept = new_key or keys.write_key(keys.key_file(state).with_name("next.pem"), new)
-    authority.rotate(store, old=old, new=new)
+    new = _given(new_key) if new_key else keys.next_signer(state)
+    root = authority.read_root(store)
+    code = ExitCode.GOOD
+    if root is None or not authority.may_sign(root.signed, new):
+        code = _change(store, old=keys.signer_of(state), new=new)
     if not new_key:
-        kept.replace(keys.key_file(state))
-    for name in channels.names(store):
-        _say(channels.resign(store, name, signer=new, reason="the key was changed"))
+        keys.adopt(state, new)
     say(f"channels of {store.url} are signed with {new.public_key.keyid[:12]}… now")
     if keys.from_environment():
         complain("The key is still taken from the environment: change it there, too.")
+    # Who moved a channel in the meantime has signed with the old key only.
+    return _each(channels.names(store), lambda name: _head(store, name)) or code
+
+
+def _given(file: Path) -> CryptoSigner:
+    try:
+        return keys.private_signer(file.read_bytes(), where=str(file))
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _change(store: Store, *, old: Signer, new: Signer) -> ExitCode:
+    reason = "the key is changed"
+    code = _each(
+        channels.names(store),
+        lambda name: _say(channels.resign(store, name, signer=old, successor=new, reason=reason)),
+    )
+    authority.rotate(store, old=old, new=new)
+    return code
 
 
 @channel.command("provenance")
@@ -221,14 +259,12 @@ def channel_rotate_key(
 def channel_provenance(name: str, *, workspace_dir: Path | None, store_url: str | None) -> None:
     """Print where channel NAME's release comes from: its in-toto statement, verified, as JSON."""
     store = store_of(workspace_dir, store_url)
-    entry, root = channels.head(store, name), authority.read_root(store)
-    if entry is None or root is None:
+    entry = channels.head(store, name)
+    if entry is None:
         raise UsageError(f"{store.url} has no channel {name!r}")
     if not entry.provenance:
         raise UsageError(f"nothing is said of where release {entry.release[:12]} comes from")
-    say_json(
-        provenance.read_statement(store, entry.release, expected=entry.provenance, root=root.signed)
-    )
+    say_json(provenance.read_statement(store, entry.release, expected=entry.provenance))
 
 
 @channel.command("forget")

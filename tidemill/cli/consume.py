@@ -34,7 +34,9 @@ def ls(
     store_url: str | None,
 ) -> None:
     """List released artifacts whose address fits PATTERN (model/component/variant/target)."""
-    listed = released(store_of(workspace_dir, store_url), pattern, channel=channel)
+    listed = released(
+        store_of(workspace_dir, store_url), pattern, channel=channel, workspace_dir=workspace_dir
+    )
     if as_json:
         fields = ("address", "kind", "digest", "size", "status", "key", "file", "reason")
         say_json([one.as_dict(fields) for one in listed])
@@ -70,7 +72,9 @@ def show(
     store_url: str | None,
 ) -> None:
     """Show the artifacts of ADDRESS (globs allowed): digests, verdicts, keys, tools."""
-    found = released(store_of(workspace_dir, store_url), address, channel=channel)
+    found = released(
+        store_of(workspace_dir, store_url), address, channel=channel, workspace_dir=workspace_dir
+    )
     if not found:
         raise UsageError(f"nothing released has the address {address}")
     if as_json:
@@ -120,7 +124,8 @@ def verify(
     """Hash every blob that the released artifacts name. Exit 5 when one is missing or damaged."""
     store = store_of(workspace_dir, store_url)
     bad, sizes = [], {}
-    for item in (one.artifact for one in released(store, channel=channel)):
+    listed = released(store, channel=channel, workspace_dir=workspace_dir)
+    for item in (one.artifact for one in listed):
         if not item.digest or item.digest in sizes:
             continue
         try:

@@ -54,17 +54,21 @@ def trust_of(workspace_dir: Path | None, store: Store) -> "Trust":
     return open_trust(complain, folder=folder)
 
 
-def released(store: Store, pattern: str = "*", *, channel: str) -> list[Listed]:
+def released(
+    store: Store, pattern: str = "*", *, channel: str, workspace_dir: Path | None
+) -> list[Listed]:
     """The artifacts of a channel's head, or of the heads of all channels, that fit ``pattern``.
 
-    A file that channels have with the same bytes and the same status appears once.
+    A file that channels have with the same bytes and the same status appears once. Raises
+    ChannelRefused for what this machine may not believe.
     """
     names = (channel,) if channel else channels.names(store)
     if not names:
         raise UsageError("the store has no channel yet", hint="Run one: tidemill run smoke")
+    trust = trust_of(workspace_dir, store)
     found: dict[tuple[str, str, str], tuple[Artifact, list[str]]] = {}
     for name in names:
-        for item in resolve(store, channel=name).release.artifacts:
+        for item in resolve(store, channel=name, trust=trust).release.artifacts:
             if matches(pattern, item.address):
                 key = (item.file, item.digest, item.status)
                 found.setdefault(key, (item, []))[1].append(name)

@@ -233,8 +233,10 @@ def pin_add(
         address=address,
         expires=expires.date() if expires else None,
     )
-    add_pin(store, made)
+    gone = add_pin(store, made)
     say(_pin_words(made))
+    if gone:
+        complain(f"{plural(gone, 'blob')} of what {address} picks had gone before")
 
 
 @pin.command("list")

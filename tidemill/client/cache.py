@@ -26,6 +26,7 @@ from tidemill.client import parts
 from tidemill.client.eviction import evict
 from tidemill.client.stamps import content_stamp
 from tidemill.digest import Digest, read_chunks
+from tidemill.store.layout import check_digest
 from tidemill.store.scratch import temporary_name
 from tidemill.store.trouble import disk_error
 
@@ -35,6 +36,8 @@ _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Everything here can be fe
 
 class Cache:
     """The cache in one folder. Safe for threads. Methods raise OSError where nothing else is said.
+
+    What is no digest is refused with a StoreError: a release names digests, and may be hostile.
 
     A limit of ``limit_bytes`` holds for all blobs and parts together. What this object was asked
     for is never evicted by it: when there is no room beside that, a blob is not cached.
@@ -108,9 +111,7 @@ class Cache:
         with self._lock:
             self._used.add(digest)
             room = self.limit_bytes - sum(self._coming.values()) - size
-            if self._total is None:
-                self._total = evict(self.root, keep=(), down_to=None)
-            if self._total > room:
+            if self._total is None or self._total > room:
                 self._total = evict(self.root, keep=self._used, down_to=room)
             fits = self._total <= room
             if fits:
@@ -125,11 +126,11 @@ class Cache:
         """What is here of a blob that is not here whole; it belongs to the caller."""
         folder = self._folder("parts")
         parts.recover(folder)
-        return parts.take(folder, digest)
+        return parts.take(folder, check_digest(digest))
 
     def scratch(self, digest: Digest) -> Path:
         """Where the caller may put the bytes of a blob before ``admit``."""
-        return parts.new_name(self._folder("parts"), digest)
+        return parts.new_name(self._folder("parts"), check_digest(digest))
 
     def admit(self, path: Path, digest: Digest) -> BinaryIO:
         """Take the file ``path``, hashed by the caller, in as a blob; it is given open."""
@@ -163,7 +164,10 @@ class Cache:
         return False
 
     def _blob(self, digest: str) -> Path:
-        return self.root / "blobs" / digest[:2] / digest
+        return self.root / "blobs" / check_digest(digest)[:2] / digest
+
+    def _stamp_file(self, digest: str) -> Path:
+        return self.root / "stamps" / check_digest(digest)[:2] / digest
 
     def _folder(self, name: str) -> Path:
         folder = self.root / name
@@ -172,12 +176,12 @@ class Cache:
 
     def _stamp(self, digest: str) -> str:
         with suppress(OSError, ValueError):
-            return (self.root / "stamps" / digest[:2] / digest).read_text(encoding="ascii")
+            return self._stamp_file(digest).read_text(encoding="ascii")
         return ""
 
     def _note_use(self, digest: str, stamp: str) -> None:
         # A stamp that cannot be written costs time and nothing else.
-        path = self.root / "stamps" / digest[:2] / digest
+        path = self._stamp_file(digest)
         with suppress(OSError):
             if self._stamp(digest) == stamp:
                 os.utime(path)

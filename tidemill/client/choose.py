@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from tidemill.address import matches
-from tidemill.channels import follow, head, names, read_release
+from tidemill.channels import follow, names, read_release
+from tidemill.client.trusting import open_trust
 from tidemill.digest import is_digest
 from tidemill.errors import TidemillError, ToolError, UsageError
 from tidemill.records import Artifact, Release
@@ -52,8 +53,9 @@ def resolve(
 ) -> Resolved:
     """The head of ``channel``, or the release of that digest. Raises UsageError or StoreError.
 
-    With ``trust`` the head is what a reader may believe (one request when nothing has changed),
-    else what the producer sees.
+    The head is what a reader with this ``trust`` may believe; by default with what this user
+    believes of stores. One request when nothing has changed. Raises ChannelRefused for a head that
+    may not be believed.
     """
     if bool(channel) == bool(release):
         raise UsageError("name a channel or a release", hint="one of them, not both")
@@ -61,7 +63,7 @@ def resolve(
         if not is_digest(release):
             raise UsageError(f"{release!r} is not the digest of a release", hint="give 64 digits")
         return Resolved(digest=release, release=read_release(store, release))
-    entry = follow(store, channel, trust=trust) if trust else head(store, channel)
+    entry = follow(store, channel, trust=trust or open_trust(_warn))
     if entry is None:
         raise UsageError(
             f"{store.url} has no channel {channel!r}",
@@ -73,6 +75,12 @@ def resolve(
         channel=channel,
         sequence=entry.sequence,
     )
+
+
+def _warn(words: str) -> None:
+    import logging  # noqa: PLC0415 - seldom said, and everybody imports this
+
+    logging.getLogger("tidemill").warning(words)
 
 
 def _channels_of(store: Store) -> str:

@@ -19,11 +19,12 @@ class _Kept(NamedTuple):
     path: Path
 
 
-def evict(root: Path, *, keep: Container[str], down_to: int | None) -> int:
+def evict(root: Path, *, keep: Container[str], down_to: int) -> int:
     """Remove blobs and parts, but none of ``keep``, until ``down_to`` bytes are left at most.
 
-    None removes nothing. Returns how many bytes are there afterwards; transfers that somebody works
-    at are not among them. Raises OSError.
+    Where ``keep`` alone has more, nothing is removed, since it would be for nothing. Returns how
+    many bytes are there afterwards; transfers that somebody works at are not among them. Raises
+    OSError.
     """
     stamps = {path.name: used_at for path, used_at, _ in _files(root / "stamps")}
     kept = [
@@ -33,7 +34,7 @@ def evict(root: Path, *, keep: Container[str], down_to: int | None) -> int:
         if not path.name.startswith(PREFIX)
     ]
     total = sum(one.size for one in kept)
-    if down_to is None:
+    if sum(one.size for one in kept if one.digest in keep) > down_to:
         return total
     there = {one.digest for one in kept}
     for digest in stamps.keys() - there:  # of blobs that somebody has removed

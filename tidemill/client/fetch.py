@@ -45,6 +45,8 @@ class Fetcher:
         self._offline = offline
         self._stop = stop or Stop()
         self._moved = moved
+        #: The digests for which the cache has no room beside what is in use: not to be had offline.
+        self.uncached: set[str] = set()
 
     @property
     def keeps(self) -> bool:
@@ -127,7 +129,10 @@ class Fetcher:
             _disk("use the cache", self._cache.root),
             self._cache.room_for(one.digest, size=one.size) as fits,
         ):
-            return self._download(one, self._cache) if fits else None
+            if fits:
+                return self._download(one, self._cache)
+        self.uncached.add(one.digest)
+        return None
 
     def _download(self, one: Artifact, cache: Cache) -> BinaryIO:
         digest = Digest(one.digest)

@@ -87,14 +87,20 @@ def read_lock(path: Path) -> Lock:
                 f"{path}: it has format {written}; this tidemill reads up to {FORMAT}",
                 hint="upgrade tidemill",
             )
-        lock = msgspec.json.decode(data, type=Lock)
-        if not is_digest(lock.release):
-            raise ValueError(f"{lock.release!r} is not the digest of a release")
+        return _checked(msgspec.json.decode(data, type=Lock))
     except ValueError as error:  # msgspec's errors, too, and bytes that are no text
         raise UsageError(
             f"{path}: it is not a lock file: {error}",
             hint="take it from version control again, or write it anew without --locked",
         ) from error
+
+
+def _checked(lock: Lock) -> Lock:
+    if not is_digest(lock.release):
+        raise ValueError(f"{lock.release!r} is not the digest of a release")
+    for one in lock.artifacts:
+        if not is_digest(one.digest) or one.size < 0:
+            raise ValueError(f"{one.file!r} has the digest {one.digest!r} and {one.size} bytes")
     return lock
 
 

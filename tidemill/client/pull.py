@@ -38,11 +38,13 @@ class PullReport:
     Of the files of an earlier pull into the same folder that this one does not cover, ``removed``
     are those that the release does not have, or has with other bytes: they were stale.
     ``left_over`` were kept: the release has the same bytes, or somebody else changed the file.
+    Of ``copied``, ``uncached`` did not fit into the cache.
     """
 
     resolved: Resolved
     folder: Path
     copied: tuple[Artifact, ...]
+    uncached: tuple[Artifact, ...]
     kept: tuple[Artifact, ...]
     refused: tuple[Artifact, ...]
     left_over: tuple[str, ...]
@@ -69,6 +71,7 @@ def pull(
     any_runtime: bool = False,
     jobs: int = JOBS,
     trust: "Trust | None" = None,
+    remember: bool = True,
     progress: Callable[[Progress], None] = lambda _: None,
     start: Callable[[int], None] = lambda _: None,
     moved: Callable[[int], None] = lambda _: None,
@@ -78,7 +81,8 @@ def pull(
     Each file appears whole and verified, or not at all; one whose sha256 is right already is kept.
     Unchanged files of an earlier pull that the release does not have are removed. ``locked`` takes
     the place of channel and release and, where they are not given, of patterns and kinds.
-    ``offline`` asks the store nothing. ``jobs`` files come at a time.
+    ``offline`` asks the store nothing. ``jobs`` files come at a time. ``remember`` what is in the
+    folder, so that the next pull into it is quick.
 
     ``progress`` hears of every file that is done, ``start`` once of the bytes that have to come,
     ``moved`` of bytes that came; from several threads, one call at a time.
@@ -86,7 +90,7 @@ def pull(
     Raises as ``resolve``, ``choose`` and ``choose_locked`` do, ToolError for a VMFB that the
     installed runtime cannot load (unless ``any_runtime``), and StoreError for trouble.
     """
-    reader = _reader(store, cache=cache, offline=offline)
+    reader = reader_of(store, cache=cache, offline=offline)
     if locked:
         resolved = resolve_locked(reader, locked, channel=channel, release=release)
         choice = choose_locked(
@@ -105,7 +109,7 @@ def pull(
     filling = Filling(
         to,
         targets,
-        seen=SeenFiles(to, memory=cache.root / "folders" if cache else None),
+        seen=SeenFiles(to, memory=cache.root / "folders" if cache and remember else None),
         fetcher=fetcher,
         progress=progress,
         start=start,
@@ -118,10 +122,12 @@ def pull(
         if locked is None:
             raise
         raise missing_of(locked, error) from error
+    copied = tuple(one for file, one in targets.items() if file not in filling.kept)
     return PullReport(
         resolved=resolved,
         folder=to,
-        copied=tuple(one for file, one in targets.items() if file not in filling.kept),
+        copied=copied,
+        uncached=tuple(one for one in copied if one.digest in fetcher.uncached),
         kept=tuple(one for file, one in targets.items() if file in filling.kept),
         refused=choice.refused,
         left_over=others.left_over,
@@ -129,7 +135,8 @@ def pull(
     )
 
 
-def _reader(store: Store, *, cache: Cache | None, offline: bool) -> Store:
+def reader_of(store: Store, *, cache: Cache | None, offline: bool) -> Store:
+    """``store`` with the cache's memory of its documents. Raises UsageError offline without one."""
     if cache is not None:
         return RememberingStore(store, cache.root / "documents", offline=offline)
     if offline:

@@ -13,14 +13,13 @@ from pathlib import Path
 import msgspec
 
 from tidemill.digest import Digest, digest_bytes
-from tidemill.errors import StoreError
-from tidemill.store.contract import Entry, Store
+from tidemill.store.contract import Denied, Entry, Store
 from tidemill.store.layout import check_name, check_prefix, release_name, short
 from tidemill.store.readonly import ReadOnly
 from tidemill.store.scratch import temporary_name
 
 #: The rooms of the store whose documents are kept.
-_ROOMS = ("channels/", "releases/", "trust/")
+_ROOMS = ("channels/", "releases/", "trust/", "actions/")
 
 
 class _Document(msgspec.Struct, frozen=True):
@@ -34,7 +33,7 @@ class _Document(msgspec.Struct, frozen=True):
 class RememberingStore(ReadOnly):
     """``store`` as a reader sees it, with a memory in ``folder``. Writing raises StoreError.
 
-    With ``offline`` nothing is asked of ``store``: what is not remembered raises StoreError.
+    With ``offline`` nothing is asked of ``store``: what is not remembered raises Denied.
     """
 
     def __init__(self, store: Store, folder: Path, *, offline: bool = False) -> None:
@@ -70,7 +69,9 @@ class RememberingStore(ReadOnly):
         yield from listed
 
     def stat(self, name: str) -> Entry | None:
-        """See Store."""
+        """See Store. Offline: the document as it is remembered."""
+        if self._offline and (known := self._recall(check_name(name))):
+            return Entry(name, len(known.data), known.stamp)
         self._ask(name)
         return self._store.stat(name)
 
@@ -98,8 +99,8 @@ class RememberingStore(ReadOnly):
         if self._offline:
             raise self._unknown(what)
 
-    def _unknown(self, what: str) -> StoreError:
-        return StoreError(
+    def _unknown(self, what: str) -> Denied:
+        return Denied(
             f"offline: {what} of {self.url} was never read on this machine",
             hint="pull once without --offline, with the same cache",
         )

@@ -6,12 +6,12 @@ runtime is asked for its version only; it is not loaded.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tidemill.errors import ToolError
-from tidemill.records import Artifact, Release
+from tidemill.records import COMPILER, Artifact, Release
 
-COMPILER, RUNTIME = "iree-base-compiler", "iree-base-runtime"
+RUNTIME = "iree-base-runtime"
 #: Releases whose runtime loads nothing that an earlier compiler made, as was tried with all of 3.9
 #: to 3.13: new bytecode versions, new features of it, and in 3.12 a new version of the hal module.
 _BREAKS = ((3, 10), (3, 11), (3, 12))
@@ -33,15 +33,23 @@ def check_runtime(release: Release, wanted: Iterable[Artifact]) -> None:
 
     Without a runtime there is nothing to check: who pulls need not be who runs.
     """
-    modules = sorted(one.file for one in wanted if one.kind == "vmfb")
-    compiler = release.tools.get(COMPILER, "")
-    if not modules or not compiler:
+    compilers = {
+        one.file: one.compiler or release.tools.get(COMPILER, "")
+        for one in wanted
+        if one.kind == "vmfb"
+    }
+    runtime = installed_runtime() if any(compilers.values()) else None
+    if not runtime:
         return
-    runtime = installed_runtime()
-    why = unfit(runtime, compiler=compiler) if runtime else ""
-    if why:
+    for compiler in sorted(set(compilers.values())):
+        modules = sorted(file for file, made_by in compilers.items() if made_by == compiler)
+        _check(runtime, modules, compiler=compiler)
+
+
+def _check(runtime: str, modules: Sequence[str], *, compiler: str) -> None:
+    if why := unfit(runtime, compiler=compiler):
         more = f" and {len(modules) - 1} more" if len(modules) > 1 else ""
-        fitting = ".".join(map(str, _numbers(compiler)))
+        fitting = ".".join(map(str, numbers_of(compiler)))
         raise ToolError(
             f"{modules[0]}{more}: made by {COMPILER} {compiler}; {RUNTIME} {runtime}, which is"
             f" installed here, is too {why} to load it",
@@ -55,7 +63,7 @@ def unfit(runtime: str, *, compiler: str) -> str:
 
     Major and minor versions count; ones that do not begin with two numbers are not compared.
     """
-    has, needs = _numbers(runtime), _numbers(compiler)
+    has, needs = numbers_of(runtime), numbers_of(compiler)
     if not has or not needs or has == needs:
         return ""
     if has < needs:
@@ -63,6 +71,7 @@ def unfit(runtime: str, *, compiler: str) -> str:
     return "new" if any(needs < one <= has for one in _BREAKS) else ""
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def numbers_of(version: str) -> tuple[int, ...]:
+    """Major and minor of a version that begins with two numbers; else ()."""
     found = _VERSION.match(version)
     return (int(found[1]), int(found[2])) if found else ()

@@ -5,7 +5,7 @@ for, and not before.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -96,4 +96,10 @@ def read_samples(folder: Path) -> tuple[Sample, ...]:
 
 
 def _tensor(one: _Array, folder: Path) -> Tensor:
-    return Tensor(one.name, folder / one.file, one.dtype or one.stored, one.shape)
+    file = PurePosixPath(one.file)
+    if file.is_absolute() or ".." in file.parts or not file.parts:
+        raise StoreError(
+            f"{folder / INDEX}: {one.name} is in the file {one.file!r}, which is not beside it",
+            hint="do not use this release; tell those who made it",
+        )
+    return Tensor(one.name, folder / file, one.dtype or one.stored, one.shape)

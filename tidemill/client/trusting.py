@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from tidemill.trust.follow import Trust
 
 FOLDER = "TIDEMILL_TRUST"
+ROOT = "TIDEMILL_ROOT"
 
 
 def open_trust(said: Callable[[str], None], *, folder: Path | None = None) -> "Trust":
     """What is believed, in ``folder``, $TIDEMILL_TRUST or the user's state folder.
 
-    ``said`` as in Trust. Raises UsageError when none is known.
+    $TIDEMILL_ROOT names the file of a store's root, as its owner gave it; else the first root that
+    the store shows is trusted, and ``said`` hears of it. Raises UsageError when no folder is known.
     """
     # tuf and cryptography are slow to import, and who pulls by a lock needs neither.
     from tidemill.trust.follow import Trust  # noqa: PLC0415
@@ -30,7 +32,8 @@ def open_trust(said: Callable[[str], None], *, folder: Path | None = None) -> "T
             "there is no home folder to keep in what is known of channels",
             hint=f"name one: {FOLDER}=FOLDER; it should outlive the cache",
         )
-    return Trust(folder.expanduser().absolute(), said=said)
+    root = os.environ.get(ROOT)
+    return Trust(folder.expanduser().absolute(), said=said, root=Path(root) if root else None)
 
 
 def default_folder(environ: Mapping[str, str], *, platform: str) -> Path | None:

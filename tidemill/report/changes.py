@@ -7,6 +7,8 @@ from tidemill.records import ArtifactChange, Difference, ReleaseDiff
 from tidemill.report.text import number_text, one_line, plural, size_text
 
 DIGITS = 12
+#: How many digits of a number are shown, where two are not right.
+_DIGITS = {"cosine": 7, "snr_db": 3}
 _WORDS = {
     "dispatch_count": "dispatches",
     "executable_count": "executables",
@@ -92,7 +94,8 @@ def _row(group: Sequence[ArtifactChange]) -> ChangeRow:
     one = group[0]
     several = f" ({len(group)} files)" if len(group) > 1 else ""
     causes = dict.fromkeys(cause for each in group for cause in each.causes)
-    details = [_said(each) for each in one.differences if each.name not in _COLUMNS]
+    shown = [each for each in one.differences if each.name not in _COLUMNS]
+    details = [text for each in shown if (text := _said(each))]
     if causes:
         details.append(f"because of {', '.join(map(one_line, causes))}")
     return ChangeRow(
@@ -124,11 +127,12 @@ def _arrow(differences: Iterable[Difference], name: str) -> str:
 
 
 def _said(one: Difference) -> str:
+    """The difference in words; "" for numbers that differ in digits that nobody is shown."""
     if one.name == "flags":
         ends = (("without", one.was), ("with", one.now))
         return f"flags {'; '.join(f'{word} {one_line(str(end))}' for word, end in ends if end)}"
     was, now = (_value(one.name, value) or "none" for value in (one.was, one.now))
-    return f"{_WORDS.get(one.name, one_line(one.name))} {was} → {now}"
+    return f"{_WORDS.get(one.name, one_line(one.name))} {was} → {now}" if was != now else ""
 
 
 def _value(name: str, value: str | int | float | None) -> str:
@@ -137,6 +141,6 @@ def _value(name: str, value: str | int | float | None) -> str:
     if name in _BYTES and isinstance(value, int):
         return size_text(value)
     if isinstance(value, float):
-        return number_text(value, digits=7 if name == "cosine" else 2)
+        return number_text(value, digits=_DIGITS.get(name, 2))
     text = one_line(str(value))
     return text[:DIGITS] if name == "digest" else text

@@ -18,6 +18,9 @@ from typing import NamedTuple, Protocol
 from tidemill.digest import Digest
 from tidemill.errors import StoreError
 
+#: No document comes near it; a bigger one is refused before it fills the memory.
+LARGEST_DOCUMENT_BYTES = 1 << 28
+
 
 class BlobMissing(StoreError):  # noqa: N818 - named as BlobDamaged is
     """The store has no blob of that digest."""
@@ -25,6 +28,18 @@ class BlobMissing(StoreError):  # noqa: N818 - named as BlobDamaged is
 
 class Unlistable(StoreError):  # noqa: N818 - named as BlobDamaged is
     """The medium answers for names only, as a plain web server does: it cannot list."""
+
+
+class Denied(StoreError):  # noqa: N818 - named as BlobDamaged is
+    """The medium refuses to say whether that object is there, as it may for one that is not."""
+
+
+def too_large(name: str, *, url: str) -> StoreError:
+    """The error for a document that has more than LARGEST_DOCUMENT_BYTES."""
+    return StoreError(
+        f"{url}: {name} has more than {LARGEST_DOCUMENT_BYTES} bytes, as no document of ours has",
+        hint="somebody else wrote it; tell whoever owns the store",
+    )
 
 
 class Entry(NamedTuple):  # made by the ten thousand: a frozen dataclass takes four times as long
@@ -66,7 +81,7 @@ class Store(Protocol):
         ...
 
     def read(self, name: str) -> bytes | None:
-        """A whole small document; None when there is none."""
+        """A whole small document; None when there is none. Raises StoreError for an endless one."""
         ...
 
     def read_blob(self, digest: Digest) -> bytes:

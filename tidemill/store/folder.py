@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from tidemill.digest import Digest, copy_hashing, digest_bytes, fsync_folder, read_chunks
 from tidemill.errors import BlobDamaged, StoreError
-from tidemill.store.contract import BlobMissing, Entry
+from tidemill.store.contract import LARGEST_DOCUMENT_BYTES, BlobMissing, Entry, too_large
 from tidemill.store.layout import ROOMS, blob_name, check_name, check_prefix, short
 from tidemill.store.listing import SETTLE_SECONDS, entry_of, walk
 from tidemill.store.scratch import sweep, temporary_name
@@ -78,9 +78,13 @@ class FolderStore:
         path = self._path(name)
         with self._trouble(f"read {name}"):
             try:
-                return path.read_bytes()
+                with path.open("rb") as stream:
+                    data = stream.read(LARGEST_DOCUMENT_BYTES + 1)
             except FileNotFoundError:
                 return None
+        if len(data) > LARGEST_DOCUMENT_BYTES:
+            raise too_large(name, url=self.url)
+        return data
 
     def read_blob(self, digest: Digest) -> bytes:
         """See Store."""

@@ -20,7 +20,14 @@ from typing import TypeVar
 
 from tidemill.digest import CHUNK_BYTES, Digest, digest_bytes
 from tidemill.errors import BlobDamaged, StoreError, UsageError
-from tidemill.store.contract import BlobMissing, Entry, Unlistable
+from tidemill.store.contract import (
+    LARGEST_DOCUMENT_BYTES,
+    BlobMissing,
+    Denied,
+    Entry,
+    Unlistable,
+    too_large,
+)
 from tidemill.store.layout import blob_name, check_name, check_prefix, short
 from tidemill.store.readonly import ReadOnly
 from tidemill.store.scratch import temporary_name
@@ -28,11 +35,12 @@ from tidemill.store.trouble import disk_error
 from tidemill.store.web import TRANSPORT, TransientError, Web
 
 ATTEMPTS = 6
-LARGEST_DOCUMENT_BYTES = 1 << 28
 _FIRST_WAIT_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 8.0
 _ABSENT = frozenset({404, 410})
 _OK, _PARTIAL, _UNAUTHORISED, _FORBIDDEN, _NO_SUCH_RANGE = 200, 206, 401, 403, 416
+#: For caches on the way: look whether what you have, or have not, is current.
+_CURRENT = {"Cache-Control": "no-cache"}
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _REBUILD = "run the pipeline that made it again: it is rebuilt"
 # RFC 9110, 8.8.2.2: a time of modification in whole seconds tells versions apart only once it is
@@ -55,23 +63,32 @@ class HttpsStore(ReadOnly):
         self._pause = pause
 
     def stat(self, name: str) -> Entry | None:
-        """See Store. The stamp is the server's ETag, or its time of modification."""
+        """See Store. The stamp is the server's ETag, or its time of modification.
+
+        A cache on the way that has kept "not found" is asked to look, too: a channel moves on by
+        a name that was not there before.
+        """
         check_name(name)
 
         def ask() -> Entry:
-            with self._answer("HEAD", name) as answer:
+            with self._answer("HEAD", name, _CURRENT) as answer:
                 answer.read()
                 return self._entry(name, answer)
 
         return self._persevere(ask, doing=f"look up {name}")
 
     def read(self, name: str) -> bytes | None:
-        """See Store. Caches on the way are asked to look whether what they have is current."""
+        """See Store."""
         check_name(name)
 
         def ask() -> bytes:
-            with self._answer("GET", name, {"Cache-Control": "no-cache"}) as answer:
-                return b"".join(self._pieces(answer, most=LARGEST_DOCUMENT_BYTES))
+            with self._answer("GET", name, _CURRENT) as answer:
+                found = bytearray()
+                for piece in self._pieces(answer):
+                    found += piece
+                    if len(found) > LARGEST_DOCUMENT_BYTES:
+                        raise too_large(name, url=self.url)
+                return bytes(found)
 
         return self._persevere(ask, doing=f"read {name}")
 
@@ -150,7 +167,7 @@ class HttpsStore(ReadOnly):
         if status in _ABSENT:
             raise _AbsentError
         if status == _FORBIDDEN:
-            raise StoreError(
+            raise Denied(
                 f"{self.url}: the server refuses to give {name} (403)",
                 hint="either it is not public, or it is not there: a public bucket that may not be"
                 " listed says 403 for both",
@@ -188,13 +205,11 @@ class HttpsStore(ReadOnly):
                 yield piece[skip:] if skip else piece
                 skip = max(0, skip - len(piece))
 
-    def _pieces(self, answer: HTTPResponse, *, most: int = 0) -> Iterator[bytes]:
+    def _pieces(self, answer: HTTPResponse) -> Iterator[bytes]:
         expected, got = answer.length, 0
         # What is there, not what is asked for: a slow line is to be seen, and stopped, in time.
         while piece := answer.read1(CHUNK_BYTES):
             got += len(piece)
-            if most and got > most:
-                raise StoreError(f"{self.url}: an answer has more than {most} bytes")
             yield piece
         if expected is not None and got < expected:
             raise TransientError(f"the answer was cut after {got} of {expected} bytes")

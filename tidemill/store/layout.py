@@ -77,7 +77,8 @@ def _is_segment(text: str) -> bool:
     return len(text) <= LONGEST_SEGMENT and _SEGMENT.fullmatch(text) is not None
 
 
-def _hex(text: str) -> str:
+def check_digest(text: str) -> str:
+    """``text`` itself, when it is a digest: it may be part of a path. Raises StoreError."""
     if not is_digest(text):
         raise StoreError(f"{text!r} is not a sha256 in lower-case hexadecimal digits")
     return text
@@ -85,17 +86,17 @@ def _hex(text: str) -> str:
 
 def blob_name(digest: str) -> str:
     """``blobs/sha256/ab/<hex>``; 256 folders keep listings and file systems quick."""
-    return f"blobs/sha256/{_hex(digest)[:2]}/{digest}"
+    return f"blobs/sha256/{check_digest(digest)[:2]}/{digest}"
 
 
 def action_name(step: str, key: str) -> str:
     """The record of an action that succeeded."""
-    return f"{_step_folder('actions', step)}/{_hex(key)}.json"
+    return f"{_step_folder('actions', step)}/{check_digest(key)}.json"
 
 
 def failure_name(step: str, key: str) -> str:
     """The record of an action that failed: beside, never as, a result."""
-    return f"{_step_folder('failures', step)}/{_hex(key)}.json"
+    return f"{_step_folder('failures', step)}/{check_digest(key)}.json"
 
 
 @functools.cache
@@ -105,7 +106,7 @@ def _step_folder(room: str, step: str) -> str:
 
 def release_name(digest: str) -> str:
     """A release, named by the sha256 of its own bytes."""
-    return f"releases/{_hex(digest)}.json"
+    return f"releases/{check_digest(digest)}.json"
 
 
 def run_name(run: str, file: str) -> str:
@@ -132,7 +133,7 @@ def hint_name(channel: str) -> str:
 
 def provenance_name(release: str) -> str:
     """The signed statement about a release."""
-    return f"provenance/{_hex(release)}.json"
+    return f"provenance/{check_digest(release)}.json"
 
 
 def root_name(version: int) -> str:
@@ -173,7 +174,7 @@ def mark_name(mark: str) -> str:
 
 def kept_name(mark: str, digest: str) -> str:
     """Somebody relies on a blob that a mark names: it stays."""
-    return check_name(f"gc/{mark}/kept-{_hex(digest)}.json")
+    return check_name(f"gc/{mark}/kept-{check_digest(digest)}.json")
 
 
 def window_name(mark: str, number: int, *, ended: bool = False) -> str:

@@ -1,9 +1,10 @@
 """Reads many small documents at a time: over a network, one after the other is all waiting."""
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from tidemill.store.contract import Store
+from tidemill.store.threads import Pool
 
 READERS = 16
 
@@ -14,7 +15,8 @@ def read_many(store: Store, names: Iterable[str]) -> Iterator[tuple[str, bytes]]
     Raises StoreError as ``Store.read`` does.
     """
     wanted = list(names)
-    with ThreadPoolExecutor(max_workers=READERS) as pool:
-        for name, data in zip(wanted, pool.map(store.read, wanted), strict=True):
-            if data is not None:
+    with Pool[bytes | None](min(READERS, len(wanted))) as pool:
+        reading = [pool.submit(partial(store.read, name)) for name in wanted]
+        for name, future in zip(wanted, reading, strict=True):
+            if (data := future.result()) is not None:
                 yield name, data

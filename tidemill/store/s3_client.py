@@ -129,6 +129,8 @@ class Bucket:
             raise meant from error
         # A broken proxy answers 200 with nothing behind it.
         if needs and needs not in answer:
+            if body := answer.get("Body"):
+                body.close()  # else its connection is open until the collector comes
             raise TransientError(f"the answer has no {needs}")
         return answer
 
@@ -141,14 +143,18 @@ class Bucket:
         """
 
         def attempt() -> T:
-            if stopped is not None and stopped.is_set():
-                raise StoreError(f"{self.address.url}: cannot {doing}: told to stop")
+            self.check(stopped, doing=doing)
             return work()
 
         try:
             return self.retry.persevere(attempt)
         except TransientError as error:
             raise self.gave_up(error, doing=doing) from error
+
+    def check(self, stopped: threading.Event | None, *, doing: str) -> None:
+        """Raise StoreError once ``stopped`` is set."""
+        if stopped is not None and stopped.is_set():
+            raise StoreError(f"{self.address.url}: cannot {doing}: told to stop")
 
     def gave_up(self, error: Exception, *, doing: str) -> GaveUp:
         """The error after the last attempt, which met ``error``."""

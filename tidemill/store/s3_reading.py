@@ -9,12 +9,13 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple
 
 from tidemill.digest import CHUNK_BYTES
+from tidemill.store.contract import LARGEST_DOCUMENT_BYTES, too_large
 from tidemill.store.s3_client import THREADS, Bucket, Head
 from tidemill.store.s3_trouble import (
     TRANSPORT,
@@ -25,6 +26,7 @@ from tidemill.store.s3_trouble import (
     Unsupported,
     judged,
 )
+from tidemill.store.threads import Pool
 
 WINDOW_BYTES = 8 << 20
 #: How often something larger than a window is read before its damage is believed.
@@ -56,7 +58,13 @@ class Reader:
     def read(self, key: str, *, doing: str) -> bytes:
         """A small object as it lies in the store, which may not be as it was written."""
         found = bytearray()
-        self.copy(key, doing=doing, take=found.extend, restart=found.clear)
+
+        def take(piece: Piece) -> None:
+            found.extend(piece)
+            if len(found) > LARGEST_DOCUMENT_BYTES:
+                raise too_large(key, url=self._bucket.address.url)
+
+        self.copy(key, doing=doing, take=take, restart=found.clear)
         return bytes(found)
 
     def copy(
@@ -116,19 +124,14 @@ class Reader:
         if not starts:
             return
         pending: deque[Future[Window]] = deque()
-        stopped = threading.Event()
-        pool = ThreadPoolExecutor(THREADS, thread_name_prefix="tidemill-s3")
-        try:
+        with Pool[Window](THREADS) as pool:
             for start in starts:
                 filling = _Filling(self._bucket, key, doing=doing, start=start, head=first.head)
-                pending.append(pool.submit(filling.fill, stopped=stopped))
+                pending.append(pool.submit(partial(filling.fill, stopped=pool.stopped)))
                 if len(pending) == THREADS:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
-        finally:
-            stopped.set()
-            pool.shutdown(cancel_futures=True)
 
 
 class _Filling:
@@ -143,9 +146,14 @@ class _Filling:
         self._bucket, self._key, self._doing, self._start = bucket, key, doing, start
         self._head = head
         self._data = bytearray()
+        self._stopped: threading.Event | None = None
 
     def fill(self, *, stopped: threading.Event | None = None) -> Window:
-        """The window. Raises ConditionError when the object is no longer the same."""
+        """The window. Raises ConditionError when the object is no longer the same.
+
+        Ends with a StoreError soon after ``stopped`` is set: then nobody wants it.
+        """
+        self._stopped = stopped
         return self._bucket.persevere(self._go_on, doing=self._doing, stopped=stopped)
 
     def _go_on(self) -> Window:
@@ -197,6 +205,7 @@ class _Filling:
     def _take(self, body: Any) -> None:
         try:
             for piece in iter(partial(body.read, CHUNK_BYTES), b""):
+                self._bucket.check(self._stopped, doing=self._doing)
                 self._data += piece
         except TRANSPORT as error:
             raise judged(error, doing=self._doing, where=self._bucket.address.url) from error

@@ -52,6 +52,8 @@ _AGAIN_CODES = frozenset(
 _ABSENT_CODES = frozenset({"NoSuchKey", "NoSuchUpload", "InvalidPart"})
 _NO_OBJECT_CODES = frozenset({"404", "NotFound", "NoSuchKey"})
 _DENIED_STATUS = frozenset({401, 403})
+#: What AWS answers to HEAD, which has no body for its word: ExpiredToken, or another region.
+_BARE_REFUSAL = "400"
 _CONDITION, _NO_RANGE, _NOT_IMPLEMENTED = 412, 416, 501
 
 #: Operation → the permission that it needs, as IAM policies name it.
@@ -164,6 +166,8 @@ def _advice(code: str, *, status: int, operation: str) -> str:
     if status in _DENIED_STATUS:
         permission = _PERMISSIONS.get(operation, "s3:PutObject")
         return f"give these credentials the permission {permission}; {_WHOSE}"
+    if operation == "HeadObject" and code == _BARE_REFUSAL:
+        return f"{_RENEW}; or {_NAME_REGION}"
     return "see what the server's documentation says about that answer"
 
 

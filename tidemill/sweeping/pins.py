@@ -7,11 +7,13 @@ from tidemill.records import encode
 from tidemill.retention import Pin
 from tidemill.store.contract import Store
 from tidemill.store.layout import pin_name
+from tidemill.sweeping.roots import Roots, read_blobs
 
 
-def add_pin(store: Store, pin: Pin) -> None:
+def add_pin(store: Store, pin: Pin) -> int:
     """Keep what ``pin`` names from now on. A release must be there, with all its blobs.
 
+    An address keeps what is there; how many blobs that it picks are gone already is returned.
     Raises UsageError for a name that is taken, StoreError for a release that is not whole.
     """
     release = read_release(store, pin.release) if pin.release else None
@@ -20,13 +22,23 @@ def add_pin(store: Store, pin: Pin) -> None:
             f"there is a pin {pin.name!r} already",
             hint=f"choose another name, or `tidemill pin remove {pin.name}` first",
         )
-    if release is None:
-        return
     try:
+        if release is None:
+            return len(_hold_picked(store, pin))
         Keeper(store).hold(release)
     except StoreError:
         store.remove(pin_name(pin.name))
         raise
+    return 0
+
+
+def _hold_picked(store: Store, pin: Pin) -> frozenset[str]:
+    """Make sure that what an address picks and is there stays; what is gone is returned."""
+    keeper = Keeper(store)
+    keeper.learn()
+    picked = Roots(store=store).picked(pin)
+    keeper.keep(picked)
+    return picked - read_blobs(store).keys()
 
 
 def remove_pin(store: Store, name: str) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from tidemill import channels
 from tidemill.address import matches
+from tidemill.digest import is_digest
 from tidemill.errors import StoreError, UsageError
 from tidemill.records import Output, Release
 from tidemill.retention import (
@@ -25,7 +26,7 @@ from tidemill.retention import (
     locked_releases,
 )
 from tidemill.store.contract import Store
-from tidemill.store.layout import channel_folder, release_name, sequence_of, short
+from tidemill.store.layout import blob_name, channel_folder, release_name, sequence_of, short
 from tidemill.store.reading import read_many
 
 _DAMAGED_ENTRY = "restore it from a copy, or move the channel on until it is too old to be kept"
@@ -86,15 +87,21 @@ class Roots:
             if pin.release:
                 yield Claim(reason, self._blobs_of({pin.release}, why=f"pin {pin.name} has it"))
             else:
-                yield Claim(reason, frozenset(self._picked(pin)))
+                yield Claim(reason, self.picked(pin))
 
-    def _picked(self, pin: Pin) -> Iterator[str]:
-        """What an address picks in any release, and what its targets share, as a pull brings."""
+    def picked(self, pin: Pin) -> frozenset[str]:
+        """What an address picks in any release, and what its targets share, as a pull brings.
+
+        Raises StoreError when a release cannot be read.
+        """
+        found = set[str]()
         for entry in self.store.list("releases"):
             release = self._release(_stem(entry.name), why=f"pin {pin.name} asks for {pin.address}")
             picked = {one.address for one in release.artifacts if matches(pin.address, one.address)}
             picked |= {address.rpartition("/")[0] for address in picked}
-            yield from (one.digest for one in release.artifacts if one.address in picked)
+            named = (one for one in release.artifacts if one.address in picked)
+            found |= {one.digest for one in named if one.digest}
+        return frozenset(found)
 
     def _of_locks(self) -> Iterator[Claim]:
         for file, releases in self.locks.items():
@@ -162,10 +169,12 @@ def read_pins(store: Store) -> list[Pin]:
 
 
 def read_blobs(store: Store) -> dict[str, Blob]:
-    """Every blob of the store, by digest."""
+    """Every blob of the store, by digest. Whatever else lies there is none, and none of ours."""
+    listed = ((entry.name.rpartition("/")[2], entry) for entry in store.list("blobs"))
     return {
-        entry.name.rpartition("/")[2]: Blob(entry.size, entry.stamp)
-        for entry in store.list("blobs")
+        digest: Blob(entry.size, entry.stamp)
+        for digest, entry in listed
+        if is_digest(digest) and entry.name == blob_name(digest)
     }
 
 

@@ -73,11 +73,6 @@ class Plan:
     marks: tuple[OpenMark, ...]
     fresh: tuple[Condemned, ...]
 
-    @property
-    def fresh_size(self) -> int:
-        """The bytes of ``fresh``."""
-        return sum(one.size for one in self.fresh)
-
 
 @dataclass(slots=True, kw_only=True)
 class Swept:

@@ -16,6 +16,7 @@ from tidemill.errors import BlobDamaged, StoreError
 from tidemill.store.contract import Store
 from tidemill.store.layout import root_name, short
 from tidemill.trust.documents import now
+from tidemill.trust.keys import signing
 
 ROOT_DAYS = 365
 _RENEW_DAYS = 90
@@ -31,12 +32,24 @@ def read_root(store: Store) -> Metadata[Root] | None:
 
     Raises BlobDamaged for a chain that does not hold.
     """
-    held: Metadata[Root] | None = None
-    version = 1
-    while (data := store.read(root_name(version))) is not None:
-        held = _next(data, version=version, before=held, url=store.url)
-        version += 1
-    return held
+    chain = _chain(store)
+    return chain[-1] if chain else None
+
+
+def read_roots(store: Store) -> tuple[Root, ...]:
+    """Every root of the store, the newest first. Raises BlobDamaged as ``read_root``.
+
+    What a key signed before it was changed is still the word of this store's owner.
+    """
+    return tuple(root.signed for root in reversed(_chain(store)))
+
+
+def _chain(store: Store) -> list[Metadata[Root]]:
+    chain: list[Metadata[Root]] = []
+    while (data := store.read(root_name(len(chain) + 1))) is not None:
+        before = chain[-1] if chain else None
+        chain.append(_next(data, version=len(chain) + 1, before=before, url=store.url))
+    return chain
 
 
 def _next(data: bytes, *, version: int, before: Metadata[Root] | None, url: str) -> Metadata[Root]:
@@ -93,7 +106,10 @@ def _renew(store: Store, root: Metadata[Root], signer: Signer) -> Metadata[Root]
 
 
 def rotate(store: Store, *, old: Signer, new: Signer) -> Root:
-    """Let ``new`` sign in place of ``old``: a root that both have signed. Raises NotOurs."""
+    """Let ``new`` sign in place of ``old``: a root that both have signed.
+
+    Raises NotOurs, also when somebody else has changed the key at the same time.
+    """
     root_for(store, old)
     root = read_root(store)
     assert root is not None  # noqa: S101 - root_for has made it
@@ -103,14 +119,21 @@ def rotate(store: Store, *, old: Signer, new: Signer) -> Root:
         root.signed.add_key(new.public_key, role)
     root.signed.version += 1
     root.signed.expires = now() + timedelta(days=ROOT_DAYS)
-    return _publish(store, root, old, new).signed
+    held = _publish(store, root, old, new).signed
+    if not may_sign(held, new):
+        raise NotOurs(
+            f"the key of {store.url} was changed by somebody else meanwhile",
+            hint="ask whoever owns the store which key it is now",
+        )
+    return held
 
 
 def _publish(store: Store, root: Metadata[Root], *signers: Signer) -> Metadata[Root]:
     """Write the root as its version. Should another writer have been first, take theirs."""
     root.signatures.clear()
-    for signer in signers:
-        root.sign(signer, append=True)
+    with signing():
+        for signer in signers:
+            root.sign(signer, append=True)
     store.create(root_name(root.signed.version), root.to_bytes(_COMPACT))
     held = read_root(store)
     assert held is not None  # noqa: S101 - one was written above

@@ -8,6 +8,7 @@ https://theupdateframework.github.io/specification/
 """
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -30,6 +31,7 @@ from tidemill.digest import Digest, is_digest
 from tidemill.errors import BlobDamaged, StoreError
 from tidemill.records import ChannelEntry
 from tidemill.store.layout import release_name
+from tidemill.trust.keys import signing
 
 FORMAT = 2
 #: More than any entry needs; a bigger one is refused before it is read.
@@ -56,21 +58,23 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def sign_entry(entry: ChannelEntry, *, length: int, days: float, signer: Signer) -> bytes:
+def sign_entry(
+    entry: ChannelEntry, *, length: int, days: float, signers: Sequence[Signer]
+) -> bytes:
     """The document of ``entry``; ``length`` is the size of its release in bytes.
 
-    It expires ``days`` days from now.
+    It expires ``days`` days from now. Every one of ``signers`` signs it. Raises CannotSign.
     """
     expires = now() + timedelta(days=days)
     version = entry.sequence
     path = release_name(entry.release)
     told = {name: getattr(entry, name) for name in _TOLD}
     target = TargetFile(length, {"sha256": entry.release}, path, {"custom": told})
-    targets = _signed(Targets(version=version, expires=expires, targets={path: target}), signer)
+    targets = _signed(Targets(version=version, expires=expires, targets={path: target}), signers)
     meta = {"targets.json": _meta(targets, version)}
-    snapshot = _signed(Snapshot(version=version, expires=expires, meta=meta), signer)
+    snapshot = _signed(Snapshot(version=version, expires=expires, meta=meta), signers)
     timestamp = _signed(
-        Timestamp(version=version, expires=expires, snapshot_meta=_meta(snapshot, version)), signer
+        Timestamp(version=version, expires=expires, snapshot_meta=_meta(snapshot, version)), signers
     )
     return msgspec.json.encode(
         ChannelDocument(
@@ -79,9 +83,11 @@ def sign_entry(entry: ChannelEntry, *, length: int, days: float, signer: Signer)
     )
 
 
-def _signed(payload: Any, signer: Signer) -> bytes:
+def _signed(payload: Any, signers: Sequence[Signer]) -> bytes:
     metadata = Metadata(payload)
-    metadata.sign(signer)
+    with signing():
+        for signer in signers:
+            metadata.sign(signer, append=True)
     return metadata.to_bytes(_COMPACT)
 
 
@@ -130,7 +136,8 @@ def verify(document: ChannelDocument, *, root: Root, what: str) -> None:
     except (RepositoryError, KeyError, ValueError) as error:
         raise NotSigned(
             f"{what} is not signed by a key that this store's channels are trusted to: {error}",
-            hint="move the channel on with `tidemill channel promote` or `sign`",
+            hint="somebody without the key wrote it: look for the release that is right, and"
+            " `tidemill channel promote` it",
         ) from error
 
 

@@ -19,7 +19,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 from tidemill.digest import digest_bytes
 from tidemill.errors import StoreError
 from tidemill.records import ChannelEntry
-from tidemill.store.contract import Store
+from tidemill.store.contract import Denied, Store
 from tidemill.store.layout import root_name, short
 from tidemill.store.scratch import temporary_name
 from tidemill.store.trouble import disk_error
@@ -63,11 +63,11 @@ class Trust:
             first = self._first_root(store)
             with tempfile.TemporaryDirectory(prefix="tidemill-") as scratch:
                 work = Path(scratch)
-                self._lend(work, store, state)
+                lent = self._lend(work, store, state)
                 _refresh(work, store, document, first=first)
                 entry = told(_verified(work), what=title)
                 _expect(entry, channel=channel, title=title)
-                self._keep(work, store, state)
+                self._keep(work, store, state, lent=lent)
         except tuf_errors.DownloadError as error:
             if isinstance(error.__cause__, StoreError):
                 raise error.__cause__ from error
@@ -124,20 +124,26 @@ class Trust:
         _write(held, data)
         return data
 
-    def _lend(self, work: Path, store: Store, state: Path) -> None:
-        # Updater is for one process at a time: each reader works on a copy.
+    def _lend(self, work: Path, store: Store, state: Path) -> bytes:
+        """Put copies of what is known into ``work``; the timestamp among them, b"" for none.
+
+        Updater is for one process at a time: each reader works on copies.
+        """
         roots = self._store(store) / "root_history"
         if roots.is_dir():
             shutil.copytree(roots, work / "root_history")
         for name in _ROLES:
             if (state / name).is_file():
                 shutil.copyfile(state / name, work / name)
+        return _bytes(work / "timestamp.json")
 
-    def _keep(self, work: Path, store: Store, state: Path) -> None:
+    def _keep(self, work: Path, store: Store, state: Path, *, lent: bytes) -> None:
         for path in sorted((work / "root_history").iterdir()):
             _write(self._store(store) / "root_history" / path.name, path.read_bytes())
-        if _version(work / "timestamp.json") < _version(state / "timestamp.json"):
+        there = state / "timestamp.json"
+        if _version(work / "timestamp.json") < _version(there) and _bytes(there) != lent:
             return  # another reader has seen a newer one meanwhile
+        # What was lent and is newer was signed with a key that is not trusted any more.
         # The timestamp last: it is what the next reader compares with.
         for name in reversed(_ROLES):
             _write(state / name, (work / name).read_bytes())
@@ -148,6 +154,13 @@ def _version(timestamp: Path) -> int:
         return int(msgspec.json.decode(timestamp.read_bytes())["signed"]["version"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 def _write(file: Path, data: bytes) -> None:
@@ -181,7 +194,10 @@ class _Fetcher(FetcherInterface):
         name = url.rpartition("/")[2].removesuffix(".json")
         version, _, role = name.rpartition(".")
         if role == "root":
-            data = self._store.read(root_name(int(version)))
+            try:
+                data = self._store.read(root_name(int(version)))
+            except Denied:  # what many public buckets say of what is not there
+                data = None
             if data is None:
                 raise tuf_errors.DownloadHTTPError(f"no root {version}", _ABSENT)
             return iter((data,))
@@ -203,7 +219,10 @@ def _expect(entry: ChannelEntry, *, channel: str, title: str) -> None:
 
 
 _OWNER = "tell whoever owns the store; until then use what was pulled before"
-_EXPIRED = "run its pipeline, or `tidemill channel sign`; an expired channel may hide a newer one"
+_EXPIRED = (
+    "an expired channel may hide a newer one: if you are --offline, ask the store; else its"
+    " producer must run the pipeline, or `tidemill channel sign`"
+)
 _REASONS: tuple[tuple[type[Exception], str, str], ...] = (
     (
         tuf_errors.BadVersionNumberError,

@@ -7,21 +7,39 @@ neither                ``keys/channels.pem`` in the workspace's state: ed25519, 
 """
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
-from securesystemslib.exceptions import UnsupportedLibraryError
 from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
 
-from tidemill.errors import UsageError
+from tidemill.errors import StoreError, TidemillError, UsageError
 from tidemill.store.scratch import temporary_name
 from tidemill.store.trouble import disk_error
 
 SIGNER = "TIDEMILL_SIGNER"
 PUBLIC = "TIDEMILL_SIGNER_PUBLIC"
 PRIVATE = "TIDEMILL_SIGNING_KEY"
+
+
+class CannotSign(StoreError):  # noqa: N818 - named as BlobDamaged is
+    """The key is known, and whoever holds it did not sign."""
+
+
+@contextmanager
+def signing() -> Iterator[None]:
+    """Around every use of a signer. Raises CannotSign for whatever a key service raises."""
+    try:
+        yield
+    except TidemillError:
+        raise
+    except Exception as error:
+        raise CannotSign(
+            f"the key that signs channels could not be used: {error}",
+            hint=f"see to the key service of ${SIGNER} and to its credentials, then run again:"
+            " `tidemill release` publishes what is built",
+        ) from error
 
 
 def signer_of(state: Path, environment: Mapping[str, str] = os.environ) -> Signer:
@@ -63,6 +81,40 @@ def write_key(file: Path, signer: CryptoSigner) -> Path:
     return file
 
 
+def next_signer(state: Path) -> CryptoSigner:
+    """The key that is to follow the workspace's own: the one that was begun with, else made.
+
+    It is kept before any root names it: one that is lost after that would lock everybody out.
+    """
+    file = _next_file(state)
+    try:
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            made = write_key(file.with_name(temporary_name()), CryptoSigner.generate_ed25519())
+            made.replace(file)
+        return private_signer(file.read_bytes(), where=str(file))
+    except OSError as error:
+        raise disk_error(error, doing="keep the next key", where=file) from error
+
+
+def adopt(state: Path, signer: CryptoSigner) -> None:
+    """Let ``next_signer``'s key be the workspace's own, and keep the old one as retired."""
+    own = key_file(state)
+    try:
+        if own.exists():
+            old = private_signer(own.read_bytes(), where=str(own)).public_key.keyid
+            if old != signer.public_key.keyid:
+                with suppress(FileExistsError):  # this was broken off before
+                    os.link(own, own.with_name(f"retired-{old[:12]}.pem"))
+        _next_file(state).replace(own)
+    except OSError as error:
+        raise disk_error(error, doing="keep the new key", where=own) from error
+
+
+def _next_file(state: Path) -> Path:
+    return key_file(state).with_name("next.pem")
+
+
 def from_environment(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether the environment names a key, so that the workspace's own is not used."""
     return bool(environment.get(SIGNER) or environment.get(PRIVATE))
@@ -88,7 +140,7 @@ def _service(uri: str, *, public: str) -> Signer:
     try:
         key = SSlibKey.from_crypto(load_pem_public_key(Path(public).read_bytes()))
         return Signer.from_priv_key_uri(uri, key)
-    except (OSError, ValueError, UnsupportedLibraryError) as error:
+    except Exception as error:
         raise UsageError(
             f"the key of ${SIGNER} ({uri.partition(':')[0]}:…) cannot be used: {error}",
             hint=f"check {SIGNER} and {PUBLIC}; a key service needs its own package",

@@ -72,33 +72,65 @@ def statement_of(release: Release, digest: str, making: Making) -> dict[str, Any
 def put_statement(
     store: Store, release: str, statement: Mapping[str, Any], *, signer: "Signer"
 ) -> Digest:
-    """Keep the first statement about a release; return the digest of the one that is kept."""
+    """Keep the first statement about a release; return the digest of the one that is kept.
+
+    One that cannot be verified gives way. Raises CannotSign or StoreError.
+    """
     from securesystemslib.dsse import Envelope  # noqa: PLC0415 - loads cryptography
 
+    from tidemill.trust.keys import signing  # noqa: PLC0415 - loads cryptography
+
     envelope = Envelope(canonical_json(statement), PAYLOAD, {})
-    envelope.sign(signer)
+    with signing():
+        envelope.sign(signer)
     data = canonical_json(envelope.to_dict())
     name = provenance_name(release)
-    if not store.create(name, data):
-        data = store.read(name) or data
+    if store.create(name, data):
+        return digest_bytes(data)
+    if held := find_statement(store, release):
+        return held
+    store.replace(name, data)
     return digest_bytes(data)
 
 
-def read_statement(store: Store, release: str, *, expected: str, root: "Root") -> dict[str, Any]:
-    """The statement about a release, its signature checked against the keys of ``root``.
+def find_statement(store: Store, release: str) -> Digest | None:
+    """The digest of the statement about a release, if there is one that can be verified."""
+    data = store.read(provenance_name(release))
+    try:
+        if data is None or not _read(data, release, store=store):
+            return None
+    except BlobDamaged:
+        return None
+    return digest_bytes(data)
+
+
+def read_statement(store: Store, release: str, *, expected: str) -> dict[str, Any]:
+    """The statement about a release, signed with a key that a root of the store names or named.
 
     ``expected`` is the digest that the channel's signed entry gives. Raises StoreError.
     """
-    from securesystemslib.dsse import Envelope  # noqa: PLC0415 - loads cryptography
-    from securesystemslib.exceptions import VerificationError  # noqa: PLC0415
-
-    what = f"the provenance of release {short(release)}"
+    what = _what(release)
     data = store.read(provenance_name(release))
     if data is None:
         raise StoreError(f"{what} is not in {store.url}", hint="releases made before have none")
     if digest_bytes(data) != expected:
         raise BlobDamaged(f"{what} is not what its channel has signed", hint="do not trust it")
-    keys = [root.keys[keyid] for keyid in root.roles["targets"].keyids]
+    return _read(data, release, store=store)
+
+
+def _what(release: str) -> str:
+    return f"the provenance of release {short(release)}"
+
+
+def _read(data: bytes, release: str, *, store: Store) -> dict[str, Any]:
+    from securesystemslib.dsse import Envelope  # noqa: PLC0415 - loads cryptography
+    from securesystemslib.exceptions import VerificationError  # noqa: PLC0415
+
+    from tidemill.trust.authority import read_roots  # noqa: PLC0415 - loads tuf
+
+    what = _what(release)
+    roots = read_roots(store)
+    keys = list({keyid: root.keys[keyid] for root in roots for keyid in _signers(root)}.values())
     try:
         envelope = Envelope.from_dict(json.loads(data))
         envelope.verify(keys, 1)
@@ -109,3 +141,7 @@ def read_statement(store: Store, release: str, *, expected: str, root: "Root") -
     if named != release:
         raise BlobDamaged(f"{what} is about release {short(named)}", hint="do not trust it")
     return statement
+
+
+def _signers(root: "Root") -> list[str]:
+    return root.roles["targets"].keyids

@@ -12,7 +12,6 @@ how long `import tidemill.client` takes.
 
 import argparse
 import os
-import random
 import shutil
 import statistics
 import subprocess
@@ -22,6 +21,8 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+
+import numpy as np
 
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
@@ -46,11 +47,11 @@ BIN = Path(sys.executable).parent
 def make_store(folder: Path) -> dict[str, Path]:
     """A release of random bytes in channel ``bench`` of a folder store; file name → blob."""
     store = FolderStore(folder)
-    chance = random.Random(1)
+    chance = np.random.default_rng(1)
     artifacts = []
     for number, size in enumerate(SIZES):
         source = folder.parent / "bytes"
-        source.write_bytes(chance.randbytes(size))
+        source.write_bytes(chance.bytes(size))
         digest = digest_file(source)
         store.put_blob(source, digest=digest)
         name = f"m{number}/c/f32"

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from tidemill.execute import now_text
 from tidemill.graph import NodeId, Selection, select
 from tidemill.keeping import at_work
 from tidemill.mill import Mill
+from tidemill.processors import processors
 from tidemill.records import RunReport
 from tidemill.trust.keys import signer_of
 from tidemill.workfolder import sweep
@@ -224,4 +224,4 @@ def _following(mill: Mill, view: Feed) -> Iterator[None]:
 
 def default_workers() -> int:
     """As many workers as processors, at most four: compilers use threads of their own."""
-    return max(1, min(4, len(os.sched_getaffinity(0))))
+    return min(4, processors())

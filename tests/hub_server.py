@@ -1,7 +1,8 @@
 """A hub on loopback: the part of the model hub's HTTP protocol that a download of files needs.
 
 Two servers, because the real hub redirects large files to another host: ``hub.url`` answers
-``/{repo}/resolve/{revision}/{path}`` and ``/api/models/{repo}/revision/{revision}``; the other
+``/{repo}/resolve/{revision}/{path}`` and, below ``/api/models/{repo}``, ``/revision/{revision}``
+and ``/tree/{revision}``; the other
 serves ``/blob/{sha256}`` with ranges. Faults are scripted per method and path and are used up in
 order; every request is kept in ``hub.seen``.
 """
@@ -21,6 +22,7 @@ from typing import Any
 
 _RESOLVE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 _API = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/revision/(?P<revision>[^/]+)")
+_TREE = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/tree/(?P<revision>[^/?]+)(\?.*)?")
 _BLOB = re.compile(r"/blob/(?P<digest>[0-9a-f]{64})")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -64,12 +66,14 @@ class Hub:
         self.tokens: dict[str, set[str]] = {}
         self.headers: dict[str, str] = {}
         self.seen: list[Seen] = []
+        self._paths: dict[str, str] = {}
         self._faults: dict[tuple[str, str], Iterator[Answer | Cut]] = {}
         self._lock = threading.Lock()
 
     def add(self, repo: str, revision: str, files: Mapping[str, bytes]) -> None:
         """Serve ``files`` as one commit."""
         self.files.update({(repo, revision, path): body for path, body in files.items()})
+        self._paths.update({hashlib.sha256(body).hexdigest(): path for path, body in files.items()})
 
     def gate(self, repo: str, *, tokens: set[str]) -> None:
         """Let only these tokens read ``repo``."""
@@ -90,10 +94,11 @@ class Hub:
 
     def path_of_blob(self, digest: str) -> str:
         """The path of the file with this content, "" when there is none."""
-        for (_, _, path), body in self.files.items():
-            if hashlib.sha256(body).hexdigest() == digest:
-                return path
-        return ""
+        return self._paths.get(digest, "")
+
+    def digest_of(self, path: str) -> str:
+        """The sha256 of a file."""
+        return next(digest for digest, named in self._paths.items() if named == path)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -127,6 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
             path = self.hub.path_of_blob(match["digest"])
             body = next(b for (_, _, p), b in self.hub.files.items() if p == path)
             return path, self._ranged(body, {"ETag": f'"{match["digest"]}"'})
+        if match := _TREE.fullmatch(self.path):
+            return match["repo"], self._tree(match["repo"], match["revision"])
         if match := _API.fullmatch(self.path):
             return match["repo"], self._about(match["repo"], match["revision"])
         if match := _RESOLVE.fullmatch(self.path):
@@ -141,6 +148,17 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.dumps(about).encode()
         return Answer(status=200, headers={"Content-Type": "application/json"}, body=body)
 
+    def _tree(self, repo: str, revision: str) -> Answer:
+        files = {
+            p: body for (r, v, p), body in self.hub.files.items() if (r, v) == (repo, revision)
+        }
+        listed = [
+            {"type": "file", "path": path, "size": len(body), "oid": "0" * 40}
+            for path, body in files.items()
+        ]
+        body = json.dumps(listed).encode()
+        return Answer(status=200, headers={"Content-Type": "application/json"}, body=body)
+
     def _resolve(self, repo: str, revision: str, path: str) -> Answer:
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if repo in self.hub.tokens and token not in self.hub.tokens[repo]:
@@ -153,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None:
             return _error(404, "EntryNotFound")
         headers = {"X-Repo-Commit": revision, **self.hub.headers}
-        digest = hashlib.sha256(body).hexdigest()
+        digest = self.hub.digest_of(path)
         if path not in self.hub.linked:
             return self._ranged(body, {**headers, "ETag": f'"{hashlib.sha1(body).hexdigest()}"'})  # noqa: S324  what git names blobs by
         headers |= {"X-Linked-ETag": f'"{digest}"', "X-Linked-Size": str(len(body))}

@@ -17,7 +17,7 @@ TOPS = ("tidemill", "tasks", "pipelines", "ci")
 
 #: From what everybody may use to what nobody may.
 LAYERS = (
-    "tidemill errors digest interrupts",
+    "tidemill errors digest interrupts processors",
     "address records sources child code workspace exporters",
     "protocol steps store retention diff",
     "keeping trust events copies",
@@ -43,6 +43,7 @@ CLIENT_MAY_USE = {
     "channels",
     "digest",
     "errors",
+    "processors",
     "records",
     "store",
     "trust",

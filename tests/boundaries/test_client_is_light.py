@@ -16,6 +16,7 @@ ALLOWED = {
     "tidemill.channels",
     "tidemill.digest",
     "tidemill.errors",
+    "tidemill.processors",
     "tidemill.records",
 }
 

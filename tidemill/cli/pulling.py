@@ -240,8 +240,10 @@ def open_view(*, quiet: bool, plain: bool) -> _View:
     """What shows a pull: nothing, a line for each file, or a bar on a terminal."""
     if quiet:
         return _View()
+    if plain:
+        return _Lines()
     screen = console(stderr=True)
-    return _Lines() if plain or not screen.is_terminal or screen.is_dumb_terminal else _Moving()
+    return _Moving() if screen.is_terminal and not screen.is_dumb_terminal else _Lines()
 
 
 def complain_of(refused: Sequence[Artifact]) -> ExitCode:

@@ -21,6 +21,7 @@ from tidemill.client.remember import RememberingStore
 from tidemill.client.runtime import check_runtime
 from tidemill.client.seen import SeenFiles
 from tidemill.errors import StoreError, UsageError
+from tidemill.processors import at_once
 from tidemill.records import Artifact
 from tidemill.store.contract import BlobMissing, Store
 from tidemill.store.trouble import disk_error
@@ -28,7 +29,7 @@ from tidemill.store.trouble import disk_error
 if TYPE_CHECKING:
     from tidemill.trust.follow import Trust
 
-JOBS = 4
+JOBS = at_once(4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,12 +20,13 @@ from tidemill.client.parallel import Stop, run_all
 from tidemill.client.runtime import check_runtime
 from tidemill.client.samples import INDEX, Sample, read_samples
 from tidemill.errors import ToolError, UsageError
+from tidemill.processors import at_once
 from tidemill.records import Artifact
 from tidemill.store.contract import Store
 from tidemill.store.scratch import leftovers, temporary_name
 from tidemill.store.trouble import disk_error
 
-_JOBS = 4
+_JOBS = at_once(4)
 
 
 class Lacking(ToolError):  # noqa: N818 - it says what is so, as BlobMissing does

@@ -26,6 +26,7 @@ from tenacity import (
 
 from tidemill.digest import digest_bytes
 from tidemill.errors import StoreError
+from tidemill.processors import at_once
 from tidemill.store.s3_address import S3Address
 from tidemill.store.s3_trouble import (
     TRANSPORT,
@@ -40,7 +41,7 @@ from tidemill.store.s3_trouble import (
 T = TypeVar("T")
 
 #: A store of our own in one process: threads that send or fetch parts at the same time.
-THREADS = 4
+THREADS = at_once(4)
 _CONNECT_SECONDS, _READ_SECONDS = 10, 60
 _DELETED = 204
 _CONDITIONS = frozenset({"CopySourceIfMatch", "IfMatch", "IfNoneMatch"})

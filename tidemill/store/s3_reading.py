@@ -28,7 +28,7 @@ from tidemill.store.s3_trouble import (
 )
 from tidemill.store.threads import Pool
 
-WINDOW_BYTES = 8 << 20
+WINDOW_BYTES = 16 << 20
 #: How often something larger than a window is read before its damage is believed.
 LARGE_READS = 2
 Piece = bytes | bytearray

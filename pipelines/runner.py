@@ -23,7 +23,7 @@ from tidemill.keeping import at_work
 from tidemill.mill import Mill
 from tidemill.processors import processors
 from tidemill.records import RunReport
-from tidemill.trust.keys import signer_of
+from tidemill.trust.keys import CannotSign, signer_of
 from tidemill.workfolder import sweep
 
 #: A blob found damaged while it was read is rebuilt in another pass; more would hide trouble.
@@ -58,7 +58,8 @@ def run_pipeline(mill: Mill, pipeline: Pipeline, *, options: Options, view: Feed
     """
     publish = options.publish and options.selection.whole
     if publish and pipeline.channel:
-        signer_of(mill.workspace.state)
+        with contextlib.suppress(CannotSign):  # it may be back by the end of the run
+            signer_of(mill.workspace.state)
     named = select(mill.graph, options.selection)
     wanted = mill.graph.ancestors(named)
     sweep(mill.workspace.work)

@@ -82,11 +82,13 @@ def test_a_key_service_is_named_by_uri_and_public_key(built: Workbench, tmp_path
     signer = signer_number(7)
     (tmp_path / "private.pem").write_bytes(signer.private_bytes)
     (tmp_path / "public.pem").write_bytes(public_pem(7))
+    (tmp_path / "other.pem").write_bytes(public_pem(8))
     (tmp_path / "none.pem").write_text("no key", encoding="ascii")
     uri = f"file2:{tmp_path / 'private.pem'}"
     for public, expect, words in (
         ("", 2, "does not name the file with its public half"),
         ("none.pem", 2, "cannot be used"),
+        ("other.pem", 2, "private key does not match public key"),
         ("public.pem", 5, "are signed with key"),
     ):
         extra = {

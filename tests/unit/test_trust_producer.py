@@ -9,22 +9,29 @@ from typing import Any
 
 import msgspec
 import pytest
-from securesystemslib.signer import CryptoSigner, Signature
+from securesystemslib.signer import CryptoSigner, Signature, Signer
 
 from tests.faults.store_helpers import release_named
-from tests.signing import SIGNER, signer_number
+from tests.signing import SIGNER, public_pem, signer_number
 from tests.unit.scene import Scene
 from tests.web_server import Answer, running_web
 from tidemill.channels import follow, head, history, latest, move, put_release, resign, rollback
 from tidemill.client import resolve
-from tidemill.errors import BlobDamaged, ExitCode, StoreError
+from tidemill.errors import BlobDamaged, ExitCode, StoreError, UsageError
 from tidemill.records import Artifact, Release
 from tidemill.store import open_store
 from tidemill.store.layout import channel_name, provenance_name, root_name
 from tidemill.trust.authority import NotOurs, rotate
 from tidemill.trust.documents import NotSigned, sign_entry
 from tidemill.trust.follow import ChannelRefused
-from tidemill.trust.keys import CannotSign, adopt, key_file, local_signer, next_signer
+from tidemill.trust.keys import (
+    CannotSign,
+    adopt,
+    key_file,
+    local_signer,
+    next_signer,
+    signer_of,
+)
 from tidemill.trust.provenance import (
     Making,
     find_statement,
@@ -271,3 +278,24 @@ def test_a_root_that_a_person_names_is_trusted_instead_of_the_first_one(
     move(other, "nightly", release=release, expecting=0, run="r", reason="", signer=OTHER)
     with pytest.raises(ChannelRefused, match="not signed by a key that this machine trusts"):
         resolve(other, channel="nightly")
+
+
+class Astray(CryptoSigner):
+    """A key service that signs with another key than it was asked to."""
+
+    def sign(self, payload: bytes) -> Signature:
+        return OTHER.sign(payload)
+
+
+def test_a_key_service_that_signs_with_another_key_signs_nothing_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    astray = Astray(SIGNER._private_key)
+    monkeypatch.setattr(Signer, "from_priv_key_uri", lambda _uri, _key: astray)
+    (tmp_path / "public.pem").write_bytes(public_pem(1))
+    named = {
+        "TIDEMILL_SIGNER": "awskms:key",
+        "TIDEMILL_SIGNER_PUBLIC": str(tmp_path / "public.pem"),
+    }
+    with pytest.raises(UsageError, match="does not fit the public key in"):
+        signer_of(tmp_path, named)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from securesystemslib.exceptions import Error as SSLibError
 from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
 
 from tidemill.errors import StoreError, TidemillError, UsageError
@@ -21,6 +22,7 @@ from tidemill.store.trouble import disk_error
 SIGNER = "TIDEMILL_SIGNER"
 PUBLIC = "TIDEMILL_SIGNER_PUBLIC"
 PRIVATE = "TIDEMILL_SIGNING_KEY"
+_TRIAL = b"tidemill tries its key"
 
 
 class CannotSign(StoreError):  # noqa: N818 - named as BlobDamaged is
@@ -139,9 +141,24 @@ def _service(uri: str, *, public: str) -> Signer:
         )
     try:
         key = SSlibKey.from_crypto(load_pem_public_key(Path(public).read_bytes()))
-        return Signer.from_priv_key_uri(uri, key)
+        signer = Signer.from_priv_key_uri(uri, key)
     except Exception as error:
         raise UsageError(
             f"the key of ${SIGNER} ({uri.partition(':')[0]}:…) cannot be used: {error}",
             hint=f"check {SIGNER} and {PUBLIC}; a key service needs its own package",
+        ) from error
+    _try_out(signer)
+    return signer
+
+
+def _try_out(signer: Signer) -> None:
+    """Sign something: a root that is signed wrongly would lock everybody out of the store."""
+    with signing():
+        signature = signer.sign(_TRIAL)
+    try:
+        signer.public_key.verify_signature(signature, _TRIAL)
+    except SSLibError as error:
+        raise UsageError(
+            f"what the key of ${SIGNER} signs does not fit the public key in ${PUBLIC}",
+            hint=f"give {PUBLIC} the public half of that very key",
         ) from error

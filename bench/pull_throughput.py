@@ -33,8 +33,9 @@ from tests.hub_server import running_hub
 from tests.servers import BUCKET, WRITER, running_server
 from tests.signing import SIGNER
 from tests.web_server import running_web
-from tidemill.channels import move, put_release
+from tidemill.channels import put_release
 from tidemill.digest import digest_file
+from tidemill.moves import move
 from tidemill.records import Artifact, Release
 from tidemill.store.folder import FolderStore
 from tidemill.store.layout import blob_name

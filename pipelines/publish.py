@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.base import Pipeline
-from tidemill.channels import ChannelPinned, head, move, put_release, read_release
+from tidemill.channels import head, put_release, read_release
 from tidemill.compare import compare
 from tidemill.errors import BlobDamaged, ExitCode, StoreError, TidemillError, UsageError
 from tidemill.execute import now_text
 from tidemill.mill import Mill
+from tidemill.moves import ChannelPinned, move
 from tidemill.records import Artifact, Release, ReleaseDiff
 from tidemill.release import apply_policy
 from tidemill.store.layout import release_name

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tidemill.digest import Digest, digest_bytes, is_digest
-from tidemill.errors import BlobDamaged, StoreError, UsageError
+from tidemill.errors import BlobDamaged, StoreError
 from tidemill.records import FORMAT, ChannelEntry, Release, encode
 from tidemill.store.contract import Denied, Store, Unlistable
 from tidemill.store.layout import (
@@ -29,7 +29,6 @@ from tidemill.store.layout import (
 if TYPE_CHECKING:  # cryptography and tuf take a tenth of a second, and few callers need them
     from collections.abc import Sequence
 
-    from securesystemslib.signer import Signer
     from tuf.api.metadata import Root
 
     from tidemill.trust.documents import ChannelDocument
@@ -41,19 +40,13 @@ DAYS = 30
 _NEVER = 10**SEQUENCE_DIGITS - 1
 
 
-class LostRace(StoreError):  # noqa: N818 - named as BlobDamaged is
-    """Somebody else moved the channel first. Look at its new head, then decide again."""
-
-
-class ChannelPinned(StoreError):  # noqa: N818 - named as BlobDamaged is
-    """A person holds the channel where it is."""
-
-
 class _Formatted(msgspec.Struct):
     format: int
 
 
-class _Hint(msgspec.Struct):
+class Hint(msgspec.Struct):
+    """``channels/<name>/head.json``: where readers who cannot list begin to look."""
+
     sequence: int
 
 
@@ -83,12 +76,12 @@ def head(store: Store, channel: str) -> ChannelEntry | None:
     its newest entry cannot be used: an older one would be a silent rollback.
     """
     at = _newest(store, channel, known=0)
-    return _entry(store, channel, at, roots=_roots(store)[:1]) if at else None
+    return entry_at(store, channel, at, roots=roots_of(store)[:1]) if at else None
 
 
 def latest(store: Store, channel: str) -> int:
     """The sequence of the head, damaged or not, for ``move`` to expect; 0 when there is none."""
-    return max(_sequences(store, channel), default=0)
+    return max(sequences_of(store, channel), default=0)
 
 
 def history(store: Store, channel: str) -> tuple[ChannelEntry, ...]:
@@ -96,8 +89,10 @@ def history(store: Store, channel: str) -> tuple[ChannelEntry, ...]:
 
     One that is damaged, or signed by a key that this store has never had, is left out.
     """
-    roots = _roots(store)
-    found = (_usable(store, channel, number, roots=roots) for number in _sequences(store, channel))
+    roots = roots_of(store)
+    found = (
+        usable_at(store, channel, number, roots=roots) for number in sequences_of(store, channel)
+    )
     return tuple(entry for entry in found if entry)
 
 
@@ -105,147 +100,6 @@ def names(store: Store) -> tuple[str, ...]:
     """The channels that the store has, sorted."""
     listed = (entry.name.split("/") for entry in store.list("channels"))
     return tuple(sorted({parts[1] for parts in listed if len(parts) == 3}))  # noqa: PLR2004
-
-
-def move(
-    store: Store,
-    channel: str,
-    *,
-    release: str,
-    expecting: int,
-    run: str,
-    reason: str,
-    signer: "Signer",
-    pinned: str = "",
-    unpin: bool = False,
-    provenance: str = "",
-) -> ChannelEntry:
-    """Make ``release`` the head of ``channel`` and return the entry that is now the head.
-
-    ``expecting`` is the sequence that the caller decided upon, 0 for a channel not moved yet. When
-    the head says the same already and holds long enough nothing is written, and the head is
-    returned, whoever moved it there: several hosts of one run make the same release. ``pinned``
-    says why the channel is to stay there; ``unpin`` moves one that is pinned. ``provenance`` is the
-    digest of the statement about the release.
-
-    Raises LostRace when the head is not the one expected, ChannelPinned, NotOurs when the signer's
-    key is not one that the store's root names, StoreError when the release is not in the store, or
-    a blob that it names is not.
-    """
-    from tidemill.keeping import Keeper  # noqa: PLC0415 - readers need none of it
-    from tidemill.trust.authority import root_for  # noqa: PLC0415 - see above
-
-    at = latest(store, channel)
-    root = root_for(store, signer)
-    held = _usable(store, channel, at, roots=(root,)) if at else None
-    same = held is not None and (held.release, held.pinned) == (release, pinned)
-    if held is not None and same and at >= expecting and not _old(held):
-        return held
-    if at != expecting:
-        raise _lost(channel, expecting=expecting, found=at)
-    written = store.stat(release_name(release))
-    if written is None:
-        raise StoreError(
-            f"release {short(release)} is not in {store.url}",
-            hint="write the release first, then move the channel",
-        )
-    if held is not None and held.pinned and not unpin:
-        raise ChannelPinned(
-            f"channel {channel!r} is pinned at sequence {at}: {held.pinned}",
-            hint=f"tidemill channel unpin {channel}, when that reason is gone",
-        )
-    if held is None or held.release != release:
-        # Its blobs are there and stay: gc and this move never miss each other (ADR 13).
-        Keeper(store).hold(read_release(store, release))
-    entry = ChannelEntry(
-        channel=channel,
-        sequence=at + 1,
-        release=release,
-        run=run,
-        moved_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        reason=reason,
-        pinned=pinned,
-        provenance=provenance,
-    )
-    return _publish(store, entry, length=written.size, signers=(signer,))
-
-
-def _publish(
-    store: Store, entry: ChannelEntry, *, length: int, signers: "Sequence[Signer]"
-) -> ChannelEntry:
-    from tidemill.trust.documents import decode, sign_entry, told  # noqa: PLC0415 - see above
-
-    data = sign_entry(entry, length=length, days=DAYS, signers=signers)
-    channel, sequence = entry.channel, entry.sequence
-    if not store.create(channel_name(channel, sequence), data):
-        raise _lost(channel, expecting=sequence - 1, found=sequence)
-    # Only a hint, for readers of a web server that cannot list: they look for newer ones from it.
-    with contextlib.suppress(StoreError):
-        store.replace(hint_name(channel), encode(_Hint(sequence)))
-    what = _what(channel, sequence)
-    return told(decode(data, what=what), what=what)
-
-
-def resign(
-    store: Store, channel: str, *, signer: "Signer", reason: str, successor: "Signer | None" = None
-) -> ChannelEntry:
-    """Give ``channel`` a newer entry that says the same and holds for DAYS days from now.
-
-    ``successor`` signs beside ``signer``: readers then believe the entry before and after the key
-    is changed. Raises UsageError for a channel that has never been moved, NotSigned for a head
-    that the store's keys do not vouch for, LostRace, NotOurs.
-    """
-    from tidemill.trust.authority import root_for  # noqa: PLC0415 - see above
-
-    root = root_for(store, signer)
-    at = latest(store, channel)
-    if not at:
-        raise UsageError(f"{store.url} has no channel {channel!r}")
-    held = _entry(store, channel, at, roots=(root,))
-    read_release(store, held.release)  # its bytes are right
-    written = store.stat(release_name(held.release))
-    assert written is not None  # noqa: S101 - it was read above
-    entry = msgspec.structs.replace(
-        held,
-        sequence=at + 1,
-        moved_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        reason=reason,
-    )
-    signers = (signer, successor) if successor else (signer,)
-    return _publish(store, entry, length=written.size, signers=signers)
-
-
-def rollback(
-    store: Store, channel: str, *, to: int = 0, run: str, reason: str, signer: "Signer"
-) -> ChannelEntry:
-    """Point a new sequence of ``channel`` at the release of the older sequence ``to``.
-
-    0 means the newest entry with another release than the head's. A damaged head does not stand in
-    the way, a pin does. Raises UsageError when there is nothing to go back to; else as ``move``.
-    """
-    sequences = _sequences(store, channel)
-    if to and to not in sequences[1:]:
-        older = ", ".join(map(str, sequences[1:])) or "none"
-        raise UsageError(
-            f"channel {channel!r} cannot go back to sequence {to}",
-            hint=f"its older sequences are: {older}",
-        )
-    roots = _roots(store)
-    target = (
-        _entry(store, channel, to, roots=roots)
-        if to
-        else _before(store, channel, sequences, roots=roots)
-    )
-    return move(
-        store,
-        channel,
-        release=target.release,
-        provenance=target.provenance,
-        expecting=sequences[0],
-        run=run,
-        reason=reason,
-        signer=signer,
-    )
 
 
 def put_release(store: Store, release: Release) -> Digest:
@@ -292,21 +146,8 @@ def read_release(store: Store, digest: str) -> Release:
     return release
 
 
-def _before(
-    store: Store, channel: str, sequences: tuple[int, ...], *, roots: "Sequence[Root]"
-) -> ChannelEntry:
-    current = _usable(store, channel, sequences[0], roots=roots[:1]) if sequences else None
-    for number in sequences[1:]:
-        entry = _entry(store, channel, number, roots=roots)
-        if current is None or entry.release != current.release:
-            return entry
-    raise UsageError(
-        f"channel {channel!r} has no older release to go back to",
-        hint="see `tidemill channel list`",
-    )
-
-
-def _sequences(store: Store, channel: str) -> tuple[int, ...]:
+def sequences_of(store: Store, channel: str) -> tuple[int, ...]:
+    """The sequences that are there, damaged or not, newest first."""
     listed = (sequence_of(entry.name) for entry in store.list(channel_folder(channel)))
     return tuple(sorted((number for number in listed if number), reverse=True))
 
@@ -338,7 +179,7 @@ def _refuse_echo(store: Store, channel: str, sequence: int) -> None:
     from tidemill.trust.documents import told  # noqa: PLC0415 - see above
 
     try:
-        told(_read(store, channel, sequence), what=_what(channel, sequence))
+        told(_read(store, channel, sequence), what=words_of(channel, sequence))
     except BlobDamaged as damaged:
         with contextlib.suppress(Denied):
             if store.stat(channel_name(channel, _NEVER)) is not None:
@@ -351,32 +192,36 @@ def _refuse_echo(store: Store, channel: str, sequence: int) -> None:
 def _hinted(store: Store, channel: str) -> int:
     try:
         data = store.read(hint_name(channel))
-        return msgspec.json.decode(data, type=_Hint).sequence if data else 0
+        return msgspec.json.decode(data, type=Hint).sequence if data else 0
     except ValueError:
         return 0
 
 
-def _roots(store: Store) -> "tuple[Root, ...]":
+def roots_of(store: Store) -> "tuple[Root, ...]":
+    """Every root of the store, newest first; who is in none of them has never signed for it."""
     from tidemill.trust.authority import read_roots  # noqa: PLC0415 - see above
 
     return read_roots(store)
 
 
-def _usable(
+def usable_at(
     store: Store, channel: str, sequence: int, *, roots: "Sequence[Root]"
 ) -> ChannelEntry | None:
-    # Whoever moves a channel past a damaged head heals it.
+    """As ``entry_at``; None for one that is damaged, or that nobody vouches for.
+
+    Whoever moves a channel past a damaged head heals it.
+    """
     try:
-        return _entry(store, channel, sequence, roots=roots)
+        return entry_at(store, channel, sequence, roots=roots)
     except BlobDamaged:
         return None
 
 
-def _entry(store: Store, channel: str, sequence: int, *, roots: "Sequence[Root]") -> ChannelEntry:
+def entry_at(store: Store, channel: str, sequence: int, *, roots: "Sequence[Root]") -> ChannelEntry:
     """An entry that one of ``roots`` vouches for."""
     from tidemill.trust.documents import NotSigned, damaged, told, verify  # noqa: PLC0415 - see above
 
-    what = _what(channel, sequence)
+    what = words_of(channel, sequence)
     document = _read(store, channel, sequence)
     if not roots:
         raise NotSigned(f"{what}: its store has no root that says who signs", hint="see trust/")
@@ -395,7 +240,7 @@ def _entry(store: Store, channel: str, sequence: int, *, roots: "Sequence[Root]"
 def _read(store: Store, channel: str, sequence: int) -> "ChannelDocument":
     from tidemill.trust.documents import LARGEST_BYTES, damaged, decode  # noqa: PLC0415 - see above
 
-    what = _what(channel, sequence)
+    what = words_of(channel, sequence)
     name = channel_name(channel, sequence)
     found = store.stat(name)
     if found is not None and found.size > LARGEST_BYTES:
@@ -403,7 +248,8 @@ def _read(store: Store, channel: str, sequence: int) -> "ChannelDocument":
     return decode(store.read(name) or b"", what=what)
 
 
-def _what(channel: str, sequence: int) -> str:
+def words_of(channel: str, sequence: int) -> str:
+    """An entry, in a message."""
     return f"entry {sequence} of channel {channel!r}"
 
 
@@ -412,15 +258,3 @@ def _ended(entry: ChannelEntry) -> bool:
     now = datetime.now(UTC)
     expires = datetime.fromisoformat(entry.expires)
     return expires <= now or expires > now + timedelta(days=2 * DAYS)
-
-
-def _old(entry: ChannelEntry) -> bool:
-    left = datetime.fromisoformat(entry.expires) - datetime.now(UTC)
-    return left < timedelta(days=DAYS * 2 / 3)
-
-
-def _lost(channel: str, *, expecting: int, found: int) -> LostRace:
-    return LostRace(
-        f"channel {channel!r} is at sequence {found}, not at {expecting}",
-        hint="another run moved it; look at its head and run again",
-    )

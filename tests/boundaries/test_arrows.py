@@ -22,7 +22,7 @@ LAYERS = (
     "protocol steps store retention diff",
     "keeping trust events copies",
     "manifest cache channels failures workfolder toolchain report bundle",
-    "graph client ending sweeping compare",
+    "graph client ending sweeping compare moves",
     "graph_build graph_flags keys expectations release pytest_plugin",
     "states execute",
     "mill repro",
@@ -62,8 +62,8 @@ KNOWN_BY = {
     "yaml": {"manifest", "ci"},
     "click": {"cli"},
     "huggingface_hub": {"sources"},
-    "tuf": {"trust", "channels"},
-    "securesystemslib": {"trust", "channels", "cli"},
+    "tuf": {"trust", "channels", "moves"},
+    "securesystemslib": {"trust", "channels", "moves", "cli"},
     "cryptography": {"trust"},
 }
 #: Modules that decide: values in, values out.

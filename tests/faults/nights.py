@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.signing import SIGNER
-from tidemill.channels import follow, head, latest, move, put_release, read_release
+from tidemill.channels import follow, head, latest, put_release, read_release
 from tidemill.digest import Digest, digest_bytes
 from tidemill.errors import StoreError
+from tidemill.moves import move
 from tidemill.records import Artifact, ChannelEntry, Release
 from tidemill.store.contract import Store
 from tidemill.store.layout import action_name, run_name

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.signing import SIGNER
-from tidemill.channels import LostRace, head, move
+from tidemill.channels import head
+from tidemill.moves import LostRace, move
 from tidemill.records import Release
 from tidemill.store import open_store
 

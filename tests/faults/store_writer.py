@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tests.faults.store_helpers import release_named
 from tests.signing import SIGNER
-from tidemill.channels import head, move, put_release
+from tidemill.channels import head, put_release
 from tidemill.digest import Digest, digest_bytes
+from tidemill.moves import move
 from tidemill.store import Store, open_store
 from tidemill.store.layout import action_name, run_name
 

@@ -8,10 +8,11 @@ import pytest
 
 from tests.faults.store_helpers import release_named, unprivileged
 from tests.signing import SIGNER
-from tidemill.channels import move, put_release
+from tidemill.channels import put_release
 from tidemill.client import Cache, pull
 from tidemill.digest import digest_bytes
 from tidemill.errors import StoreError
+from tidemill.moves import move
 from tidemill.records import Artifact, Release
 from tidemill.store import Store, open_store
 from tidemill.store.layout import blob_name, run_name

@@ -8,7 +8,7 @@ from uuid import uuid4
 import msgspec
 
 from tests.signing import SIGNER
-from tidemill import channels
+from tidemill import channels, moves
 from tidemill.cache import Cache, Hit
 from tidemill.digest import digest_bytes
 from tidemill.errors import StoreError
@@ -87,10 +87,8 @@ def _record_of(one: Artifact) -> ActionResult:
 def move(store: Store, release: str, *, run: str) -> None:
     """Point the channel at a release. Raises StoreError when blobs of it are gone."""
     at = channels.latest(store, CHANNEL)
-    with contextlib.suppress(channels.LostRace):
-        channels.move(
-            store, CHANNEL, release=release, expecting=at, run=run, reason="", signer=SIGNER
-        )
+    with contextlib.suppress(moves.LostRace):
+        moves.move(store, CHANNEL, release=release, expecting=at, run=run, reason="", signer=SIGNER)
 
 
 def renew(store: Store, run: str) -> None:

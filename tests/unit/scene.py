@@ -9,7 +9,8 @@ import pytest
 
 from tests.faults.store_helpers import release_named
 from tests.signing import SIGNER
-from tidemill.channels import follow, latest, move, put_release
+from tidemill.channels import follow, latest, put_release
+from tidemill.moves import move
 from tidemill.records import ChannelEntry
 from tidemill.store import Store
 from tidemill.store.layout import channel_name, hint_name

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from tests.signing import SIGNER
-from tidemill.channels import head, move, put_release
+from tidemill.channels import head, put_release
+from tidemill.moves import move
 from tidemill.records import Artifact, Release
 from tidemill.store import Store, open_store
 from tidemill.store.layout import blob_name

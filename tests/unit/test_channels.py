@@ -8,18 +8,9 @@ import pytest
 
 from tests.faults.store_helpers import race_for_a_channel, release_named, run_in_processes
 from tests.signing import SIGNER
-from tidemill.channels import (
-    LostRace,
-    head,
-    history,
-    latest,
-    move,
-    names,
-    put_release,
-    read_release,
-    rollback,
-)
+from tidemill.channels import head, history, latest, names, put_release, read_release
 from tidemill.errors import BlobDamaged, StoreError, UsageError
+from tidemill.moves import LostRace, move, rollback
 from tidemill.store import Store, open_store
 from tidemill.store.layout import channel_name, hint_name, release_name
 

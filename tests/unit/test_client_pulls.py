@@ -9,7 +9,7 @@ from tests.unit.puller import MODULE, ONE, Client, Counting, files, module_of, n
 from tests.unit.shop import Shop, open_shop
 from tests.unit.test_client_cli import call
 from tests.web_server import Web, running_web
-from tidemill import channels
+from tidemill import moves
 from tidemill.errors import StoreError, UsageError
 from tidemill.store import open_store
 from tidemill.store.folder import FolderStore
@@ -189,7 +189,7 @@ def test_offline_an_expired_channel_is_said_to_have_expired(
     client: Client, monkeypatch: pytest.MonkeyPatch, shop: Shop, tmp_path: Path
 ) -> None:
     client(ONE)
-    monkeypatch.setattr(channels, "DAYS", -1)
+    monkeypatch.setattr(moves, "DAYS", -1)
     shop.add("another/x/f32/cpu", "vmfb")
     shop.publish()
     with pytest.raises(ChannelRefused):
@@ -201,7 +201,7 @@ def test_offline_an_expired_channel_is_said_to_have_expired(
         with pytest.raises(ChannelRefused) as caught:
             client(ONE, offline=True)
         assert "is refused: what is there has expired (nobody has signed" in caught.value.message
-        assert "run its pipeline" in caught.value.hint
+        assert "if you are --offline, ask the store" in caught.value.hint
     assert client.store.asked == []
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.signing import SIGNER
 from tests.unit.made import Bench, failure_of, graph_of, open_cache
 from tests.unit.swept import Yard
-from tidemill import channels, keeping
+from tidemill import channels, keeping, moves
 from tidemill.cache import Hit, Miss
 from tidemill.errors import StoreError
 from tidemill.keeping import Keeper, at_work, last_window
@@ -102,7 +102,7 @@ def test_a_channel_does_not_move_to_a_release_whose_blobs_are_gone(yard: Yard) -
     yard.hours.go(days=8)
     yard.swept()
     with pytest.raises(StoreError) as caught:
-        channels.rollback(yard.store, "smoke", run="r", reason="it was better", signer=SIGNER)
+        moves.rollback(yard.store, "smoke", run="r", reason="it was better", signer=SIGNER)
     assert caught.value.message == (
         "minilm/encoder/f32/model.irpa and 3 more of that release cannot be had from"
         f" {yard.store.url}: gc has removed the blob since nothing kept named it, or it was damaged"
@@ -112,7 +112,7 @@ def test_a_channel_does_not_move_to_a_release_whose_blobs_are_gone(yard: Yard) -
 
 def test_a_channel_that_moves_keeps_what_is_condemned(yard: Yard) -> None:
     mark = yard.marked()
-    channels.rollback(yard.store, "smoke", run="r", reason="it was better", signer=SIGNER)
+    moves.rollback(yard.store, "smoke", run="r", reason="it was better", signer=SIGNER)
     kept = {entry.name for entry in yard.store.list("gc")} - {mark_name(mark.id)}
     assert kept == {kept_name(mark.id, digest) for digest in yard.going}
 

@@ -19,8 +19,9 @@ from tests.faults.store_helpers import release_named
 from tests.signing import SIGNER, signer_number
 from tests.unit.scene import Scene
 from tests.web_server import running_web
-from tidemill.channels import follow, head, history, latest, move, put_release, resign
+from tidemill.channels import follow, head, history, latest, put_release
 from tidemill.errors import BlobDamaged, StoreError
+from tidemill.moves import move, resign
 from tidemill.records import ChannelEntry
 from tidemill.store import open_store
 from tidemill.store.layout import channel_name, release_name, root_name

@@ -15,9 +15,10 @@ from tests.faults.store_helpers import release_named
 from tests.signing import SIGNER, public_pem, signer_number
 from tests.unit.scene import Scene
 from tests.web_server import Answer, running_web
-from tidemill.channels import follow, head, history, latest, move, put_release, resign, rollback
+from tidemill.channels import follow, head, history, latest, put_release
 from tidemill.client import resolve
 from tidemill.errors import BlobDamaged, ExitCode, StoreError, UsageError
+from tidemill.moves import move, resign, rollback
 from tidemill.records import Artifact, Release
 from tidemill.store import open_store
 from tidemill.store.layout import channel_name, provenance_name, root_name

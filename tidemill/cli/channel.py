@@ -8,7 +8,7 @@ import click
 import msgspec
 from securesystemslib.signer import CryptoSigner, Signer
 
-from tidemill import channels
+from tidemill import channels, moves
 from tidemill.cli.listing import store_of, trust_of
 from tidemill.cli.output import (
     complain,
@@ -106,7 +106,7 @@ def channel_promote(
     store = store_of(workspace_dir, store_url)
     resolved = resolve(store, release=release_digest)
     _say(
-        channels.move(
+        moves.move(
             store,
             name,
             release=resolved.digest,
@@ -137,7 +137,7 @@ def channel_rollback(
     """Give channel NAME a newer entry that points at an older release."""
     store = store_of(workspace_dir, store_url)
     _say(
-        channels.rollback(
+        moves.rollback(
             store, name, to=sequence, run=_BY_HAND, reason=reason, signer=_signer(workspace_dir)
         )
     )
@@ -173,7 +173,7 @@ def _hold(
     if held is None:
         raise UsageError(f"{store.url} has no channel {name!r}")
     _say(
-        channels.move(
+        moves.move(
             store,
             name,
             release=held.release,
@@ -200,7 +200,7 @@ def channel_sign(
     signer = _signer(workspace_dir)
     return _each(
         names or channels.names(store),
-        lambda name: _say(channels.resign(store, name, signer=signer, reason=reason)),
+        lambda name: _say(moves.resign(store, name, signer=signer, reason=reason)),
     )
 
 
@@ -247,7 +247,7 @@ def _change(store: Store, *, old: Signer, new: Signer) -> ExitCode:
     reason = "the key is changed"
     code = _each(
         channels.names(store),
-        lambda name: _say(channels.resign(store, name, signer=old, successor=new, reason=reason)),
+        lambda name: _say(moves.resign(store, name, signer=old, successor=new, reason=reason)),
     )
     authority.rotate(store, old=old, new=new)
     return code

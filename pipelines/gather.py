@@ -8,7 +8,7 @@ import datetime
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -67,6 +67,9 @@ def gather_facts(mill: Mill, wanted: set[NodeId], *, builds: bool) -> dict[NodeI
             # A forced build that fails is the news, whatever an older result says.
             failure = mill.cache.failure(node.stage, state.bound.key)
             result = None if failure else result
+        if builds and name in mill.forced and ended is None and state.state == "up-to-date":
+            # What is there is from before: whoever was to build it again was lost.
+            state, result = replace(state, state="build", outputs=()), None
         if builds and state.state == "build" and state.bound and failure is None:
             ended = {"outcome": "trouble", "reason": (ended or {}).get("reason") or _LOST}
         facts[name] = NodeFacts(state=state, finished=ended, result=result, failure=failure)

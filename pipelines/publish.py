@@ -21,7 +21,7 @@ from tidemill.moves import ChannelPinned, move
 from tidemill.records import Artifact, Release, ReleaseDiff
 from tidemill.release import apply_policy
 from tidemill.store.layout import release_name
-from tidemill.trust.keys import signer_of
+from tidemill.trust.authority import signer_for
 from tidemill.trust.provenance import Making, put_statement, statement_of
 
 
@@ -99,7 +99,7 @@ def _with_changes(mill: Mill, published: Published, *, before: str) -> Published
 def _release(
     mill: Mill, pipeline: Pipeline, *, artifacts: tuple[Artifact, ...], moving: Moving
 ) -> Published:
-    signer = signer_of(mill.workspace.state)
+    signer = signer_for(mill.store, mill.workspace.state)
     release = Release(
         pipeline=pipeline.name, toolchain=mill.lock.name, tools=mill.tools, artifacts=artifacts
     )

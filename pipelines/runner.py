@@ -30,6 +30,7 @@ from tidemill.workfolder import sweep
 MAX_PASSES = 3
 _POLL_SECONDS = 0.1
 _OTHERS_SECONDS = 0.5
+_NEVER_SECONDS = 10**8
 
 
 class Feed(Protocol):
@@ -183,6 +184,10 @@ def _luigi(mill: Mill, todo: list[NodeId], *, options: Options) -> None:
     config.set("worker", "keep_alive", "true" if options.scheduler else "false")
     config.set("worker", "wait_interval", "1" if options.scheduler else "0.05")
     config.set("worker", "wait_jitter", "0.05")
+    if not options.scheduler:
+        # What luigi.cfg says for a luigid would try a failure again for as long as others run.
+        config.set("scheduler", "retry_count", "1")
+        config.set("scheduler", "disable_persist", str(_NEVER_SECONDS))
     where: dict[str, Any] = (
         {"scheduler_url": options.scheduler} if options.scheduler else {"local_scheduler": True}
     )

@@ -70,6 +70,7 @@ class Cache:
     """Looks results up in one store. ``index_file`` may be absent, stale or damaged.
 
     ``keeper`` says of everything that is found, before it is looked at, that it is relied on.
+    ``trouble`` is the first of the ``errors`` that the store gave.
     ``copies`` is where records of a store that is far away are kept; None for one that is near.
     """
 
@@ -78,6 +79,7 @@ class Cache:
     index_file: Path
     copies: Copies | None = None
     errors: int = 0
+    trouble: StoreError | None = None
     keeper: Keeper = field(init=False)
     _index: dict[str, _Indexed] = field(default_factory=dict)
     _listed: dict[str, Entry] | None = None
@@ -101,8 +103,8 @@ class Cache:
         try:
             rooms = [self.store.list(room) for room in ("actions/", "blobs/", "failures/")]
             listed = {entry.name: entry for entry in itertools.chain.from_iterable(rooms)}
-        except StoreError:
-            self.errors += 1
+        except StoreError as error:
+            self._missed(error)
             return
         self._listed = listed
 
@@ -133,9 +135,13 @@ class Cache:
                 if why := self.verified.is_sound(self.store, digest, size=output.size, entry=blob):
                     return Miss(reason=f"{output.name}: {why}", damaged=True)
         except StoreError as error:
-            self.errors += 1
+            self._missed(error)
             return Miss(reason=f"the store cannot say: {error.message}")
         return Hit(key=key, outputs=indexed.outputs)
+
+    def _missed(self, error: StoreError) -> None:
+        self.errors += 1
+        self.trouble = self.trouble or error
 
     def _indexed(self, name: str, entry: Entry) -> _Indexed | None:
         known = self._index.get(name)
@@ -174,7 +180,10 @@ class Cache:
                 return None
             failure = msgspec.json.decode(self.store.read(name) or b"", type=Failure)
             self.keeper.keep(kept.digest for kept in (failure.log, failure.bundle) if kept)
-        except (StoreError, ValueError):
+        except StoreError as error:
+            self._missed(error)
+            return None
+        except ValueError:
             self.errors += 1
             return None
         return failure if failure.key == key else None

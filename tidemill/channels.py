@@ -59,7 +59,12 @@ def follow(store: Store, channel: str, *, trust: "Trust") -> ChannelEntry | None
     seen = trust.seen(store, channel)
     held = trust.held(store, channel)
     current = held is not None and not _ended(held)
-    at = _newest(store, channel, known=seen if current else 0)
+    try:
+        at = _newest(store, channel, known=seen if current else 0)
+    except Denied:
+        if not current:
+            raise
+        return held  # offline, with a cache that was begun after it was seen
     if at == 0 and seen == 0:
         return None
     if at == seen and current:

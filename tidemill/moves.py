@@ -84,7 +84,7 @@ def move(
     if held is not None and held.pinned and not unpin:
         raise ChannelPinned(
             f"channel {channel!r} is pinned at sequence {at}: {held.pinned}",
-            hint=f"tidemill channel unpin {channel}, when that reason is gone",
+            hint=f"when that reason is gone: tidemill channel unpin {channel} --reason WHY",
         )
     if held is None or held.release != release:
         # Its blobs are there and stay: gc and this move never miss each other (ADR 13).

@@ -52,5 +52,5 @@ def find_workspace(*, start: Path | None = None, store: str | None = None) -> Wo
             return Workspace(root=folder, store_url=url)
     raise UsageError(
         f"{begin} is not in a tidemill workspace (no folder above it holds manifests/)",
-        hint="Change into the checkout, or give --workspace.",
+        hint="Name a store (--store URL), or change into a checkout, or give --workspace.",
     )

@@ -160,3 +160,46 @@ def test_a_bad_channel_does_not_stand_in_the_others_way(built: Workbench) -> Non
     signed = built.call("channel", "sign", expect=5)
     assert "small 2 " in signed.out
     assert "error: channel also: " in signed.err
+
+
+def test_what_is_mistyped_is_told(built: Workbench) -> None:
+    told = built.call("channel", "list", "smal", expect=2).err
+    assert "has no channel 'smal'" in told
+    assert "its channels: small" in told
+    lost = {"TIDEMILL_ROOT": "/no/such/file"}
+    bench = Workbench(root=built.root, store=built.store, extra=lost)
+    assert "/no/such/file is no file" in bench.call("ls", expect=2).err
+
+
+def test_a_release_is_promoted_by_the_digits_that_people_see(built: Workbench) -> None:
+    release = next(iter((built.store / "releases").iterdir())).stem
+    for name in (release[:12], "small", "small@1"):
+        built.call("channel", "promote", "also", name, "--reason", "x")
+    (entry,) = built.call("channel", "list", "also", "--json").json
+    assert entry["release"] == release
+
+
+def test_a_key_that_was_changed_for_one_store_still_serves_the_others(
+    built: Workbench, tmp_path: Path
+) -> None:
+    other = ("--store", str(tmp_path / "other"))
+    built.run("small", *other)
+    built.call("channel", "rotate-key")
+    assert "small 2 " in built.call("channel", "sign", *other).out
+    assert built.run("small", *other).built == set()
+    assert "small 3 " in built.call("channel", "rotate-key", *other).out
+    assert "small 4 " in built.call("channel", "sign", *other).out
+    assert "small 3 " in built.call("channel", "sign").out
+
+
+def test_a_key_from_the_environment_is_changed_for_one_that_is_given(
+    built: Workbench, tmp_path: Path
+) -> None:
+    own = built.root / ".tidemill/keys/channels.pem"
+    extra = {"TIDEMILL_SIGNING_KEY": own.read_text(encoding="ascii")}
+    bench = Workbench(root=built.root, store=built.store, extra=extra)
+    assert "name its file with --new-key" in bench.call("channel", "rotate-key", expect=2).err
+    (tmp_path / "new.pem").write_bytes(SIGNER.private_bytes)
+    told = bench.call("channel", "rotate-key", "--new-key", str(tmp_path / "new.pem"))
+    assert "in TIDEMILL_SIGNING_KEY from now on" in told.err
+    assert own.read_text(encoding="ascii") == extra["TIDEMILL_SIGNING_KEY"]

@@ -91,6 +91,16 @@ def test_what_a_worker_has_hashed_is_not_fetched_to_be_hashed_again(night: Night
     assert vmfb not in fetched
 
 
+def test_a_plan_over_a_store_that_does_not_answer_is_no_plan(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night.run()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    done = night.bench.call("plan", "small", *night.store, expect=5)
+    assert "error: the store could not answer" in done.err
+    assert "SignatureDoesNotMatch" in done.err
+
+
 def test_another_machine_reads_each_record_once(night: Night, tmp_path: Path) -> None:
     night.run()
     night.bench = night.bench.copy(tmp_path / "other")  # with its key

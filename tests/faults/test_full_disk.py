@@ -1,5 +1,6 @@
 """A disk that fills up under a run: exit code 5, words that say what to do, and no harm done."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,7 @@ def test_a_store_that_is_full_stops_the_run_and_a_later_run_does_the_rest(
 @pytest.mark.parametrize(
     ("pages", "words"),
     [
+        (None, "cannot keep the key that signs channels: the disk is full"),
         # Not even a step can say what happened to it.
         (
             0,
@@ -90,9 +92,11 @@ def test_a_store_that_is_full_stops_the_run_and_a_later_run_does_the_rest(
     ],
 )
 def test_a_workspace_that_is_full_stops_the_run_and_a_later_run_does_the_rest(
-    fresh: Workbench, template: Workbench, disk: Path, pages: int, words: str
+    fresh: Workbench, template: Workbench, disk: Path, pages: int | None, words: str
 ) -> None:
-    filler = leave(disk, pages=pages)
+    if pages is not None:
+        shutil.copytree(template.root / ".tidemill/keys", fresh.root / ".tidemill/keys")
+    filler = leave(disk, pages=pages or 0)
     done = fresh.call("run", "small", "--workers", "2", expect=5)
     said = " ".join((done.out + done.err).split())
     assert words in said

@@ -1,5 +1,6 @@
 """Kills and interrupts at seeded random moments: nothing torn, nothing left, nothing done twice."""
 
+import json
 import os
 import random
 import shutil
@@ -38,6 +39,17 @@ def below(process: "subprocess.Popen[str]") -> list[psutil.Process]:
         return [one for one in forked if one.status() != psutil.STATUS_ZOMBIE and one.children()]
     except psutil.Error:
         return []
+
+
+def lose_a_worker(process: "subprocess.Popen[str]") -> bool:
+    """Kill a worker whose step still runs; False when there is none at the moment."""
+    for worker in below(process)[:1]:
+        worker.suspend()  # what it has not written down by now, it never will
+        if any(step.status() != psutil.STATUS_ZOMBIE for step in worker.children()):
+            worker.kill()
+            return True
+        worker.resume()
+    return False
 
 
 def kill_group(process: "subprocess.Popen[str]") -> None:
@@ -106,9 +118,8 @@ def test_after_a_kill_nothing_is_torn_or_left_and_a_plain_run_does_the_rest(
 
 def test_a_lost_worker_is_a_failed_node_and_exit_code_five(fresh: Workbench) -> None:
     process = begin(fresh)
-    while process.poll() is None and not (found := below(process)):
+    while process.poll() is None and not lose_a_worker(process):
         time.sleep(0.01)
-    found[0].kill()
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 5
     assert '"outcome": "failed"' in out
@@ -120,6 +131,18 @@ def test_a_lost_worker_is_a_failed_node_and_exit_code_five(fresh: Workbench) -> 
         "it did not run to its end and could not say why (killed, or the disk is full); run again"
     ]
     assert fresh.no_survivors() == []
+
+
+def test_a_lost_worker_of_a_forced_run_is_a_failed_node_though_an_older_result_holds(
+    built: Workbench,
+) -> None:
+    process = built.start("run", "small", "--workers", "1", "--json", "--force")
+    while process.poll() is None and not lose_a_worker(process):
+        time.sleep(0.01)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 5
+    outcomes = [node["outcome"] for node in json.loads(out)["nodes"]]
+    assert "failed" in outcomes
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])

@@ -185,6 +185,15 @@ def test_offline_a_cache_is_enough_where_trust_was_lost(
     assert client.store.asked == []
 
 
+def test_offline_a_cache_is_enough_that_was_begun_after_the_channel_was_seen(
+    client: Client, tmp_path: Path
+) -> None:
+    client(ONE)
+    younger = Client(tmp_path / "younger", client.store)
+    younger(ONE, to="elsewhere")
+    assert younger(ONE, to="elsewhere", offline=True).resolved.sequence == 1
+
+
 def test_offline_an_expired_channel_is_said_to_have_expired(
     client: Client, monkeypatch: pytest.MonkeyPatch, shop: Shop, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from tidemill.cli.output import (
     workspace_of,
     workspace_options,
 )
-from tidemill.client import resolve
+from tidemill.compare import find_release
 from tidemill.errors import ExitCode, TidemillError, UsageError
 from tidemill.records import ChannelEntry
 from tidemill.store.contract import Store
@@ -37,8 +37,8 @@ def _reason(command: Command) -> Command:
     return click.option("--reason", required=True, help="Why; it is kept with the entry.")(command)
 
 
-def _signer(workspace_dir: Path | None) -> Signer:
-    return keys.signer_of(workspace_of(workspace_dir, None).state)
+def _signer(store: Store, workspace_dir: Path | None) -> Signer:
+    return authority.signer_for(store, workspace_of(workspace_dir, None).state)
 
 
 @channel.command("list")
@@ -54,6 +54,9 @@ def channel_list(
     code = ExitCode.GOOD
     if name:
         entries += channels.history(store, name)
+        if not entries:
+            known = ", ".join(channels.names(store)) or "none yet"
+            raise UsageError(f"{store.url} has no channel {name!r}", hint=f"its channels: {known}")
     else:
         code = _each(channels.names(store), lambda one: entries.extend(_head(store, one)))
     if as_json:
@@ -102,19 +105,19 @@ def channel_promote(
     workspace_dir: Path | None,
     store_url: str | None,
 ) -> None:
-    """Point channel NAME at RELEASE (a digest)."""
+    """Point channel NAME at RELEASE: a digest or its first digits, a channel, or channel@N."""
     store = store_of(workspace_dir, store_url)
-    resolved = resolve(store, release=release_digest)
+    release = find_release(store, release_digest)
     _say(
         moves.move(
             store,
             name,
-            release=resolved.digest,
+            release=release,
             expecting=channels.latest(store, name),
             run=_BY_HAND,
             reason=reason,
-            signer=_signer(workspace_dir),
-            provenance=provenance.find_statement(store, resolved.digest) or "",
+            signer=_signer(store, workspace_dir),
+            provenance=provenance.find_statement(store, release) or "",
         )
     )
 
@@ -138,7 +141,12 @@ def channel_rollback(
     store = store_of(workspace_dir, store_url)
     _say(
         moves.rollback(
-            store, name, to=sequence, run=_BY_HAND, reason=reason, signer=_signer(workspace_dir)
+            store,
+            name,
+            to=sequence,
+            run=_BY_HAND,
+            reason=reason,
+            signer=_signer(store, workspace_dir),
         )
     )
 
@@ -180,7 +188,7 @@ def _hold(
             expecting=held.sequence,
             run=_BY_HAND,
             reason=reason,
-            signer=_signer(workspace_dir),
+            signer=_signer(store, workspace_dir),
             pinned=pinned,
             unpin=True,
             provenance=held.provenance,
@@ -197,7 +205,7 @@ def channel_sign(
 ) -> int:
     """Sign the heads of channels (all of them, or NAME...) anew, so that they do not expire."""
     store = store_of(workspace_dir, store_url)
-    signer = _signer(workspace_dir)
+    signer = _signer(store, workspace_dir)
     return _each(
         names or channels.names(store),
         lambda name: _say(moves.resign(store, name, signer=signer, reason=reason)),
@@ -217,21 +225,26 @@ def channel_rotate_key(
     """Sign with another key from now on. Readers follow, since the old key vouches for the new one.
 
     Every channel is signed anew, with both keys, before the store names the new one. Should this be
-    broken off, run it again. A key given with --new-key stays where it is: name it in
-    TIDEMILL_SIGNING_KEY afterwards. The workspace's old key is kept beside the new one.
+    broken off, run it again. A key given with --new-key stays where it is: its content belongs into
+    TIDEMILL_SIGNING_KEY afterwards. The workspace's old key is kept for its other stores.
     """
     store = store_of(workspace_dir, store_url)
     state = workspace_of(workspace_dir, None).state
+    if keys.from_environment() and not new_key:
+        raise UsageError(
+            "the key comes from the environment, so the new one must, too",
+            hint="make one (openssl genpkey -algorithm ed25519), and name its file with --new-key",
+        )
     new = _given(new_key) if new_key else keys.next_signer(state)
     root = authority.read_root(store)
     code = ExitCode.GOOD
     if root is None or not authority.may_sign(root.signed, new):
-        code = _change(store, old=keys.signer_of(state), new=new)
+        code = _change(store, old=authority.signer_for(store, state), new=new)
     if not new_key:
         keys.adopt(state, new)
     say(f"channels of {store.url} are signed with {new.public_key.keyid[:12]}… now")
-    if keys.from_environment():
-        complain("The key is still taken from the environment: change it there, too.")
+    if new_key:
+        complain(f"Give the content of {new_key} in {keys.PRIVATE} from now on.")
     # Who moved a channel in the meantime has signed with the old key only.
     return _each(channels.names(store), lambda name: _head(store, name)) or code
 

@@ -18,7 +18,7 @@ from tidemill.cli.output import (
     workspace_of,
     workspace_options,
 )
-from tidemill.errors import UsageError
+from tidemill.errors import ExitCode, UsageError
 from tidemill.graph import NodeId, Selection, select
 from tidemill.mill import Mill
 from tidemill.opening import open_mill
@@ -119,7 +119,7 @@ def plan(
     as_json: bool,
     workspace_dir: Path | None,
     store_url: str | None,
-) -> None:
+) -> int:
     """Show what `run PIPELINE` would do, and build nothing. A damaged blob goes to quarantine."""
     workspace = workspace_of(workspace_dir, store_url)
     mill, _ = open_selected(workspace, pipeline, toolchain=toolchain, retry_failed=retry_failed)
@@ -142,8 +142,16 @@ def plan(
     mill.save()
     if as_json:
         say_json({"nodes": nodes})
-        return
-    _show_plan(nodes, why=why, notes=mill.notes)
+    else:
+        _show_plan(nodes, why=why, notes=mill.notes)
+    if (trouble := mill.cache.trouble) is None:
+        return ExitCode.GOOD
+    complain(
+        f"error: the store could not answer {mill.cache.errors} times, so what is said to be built"
+        f" may be there: {trouble.message}",
+        hint=trouble.hint,
+    )
+    return ExitCode.STORE
 
 
 def _show_plan(nodes: list[dict[str, Any]], *, why: bool, notes: tuple[str, ...]) -> None:

@@ -33,6 +33,8 @@ def open_trust(said: Callable[[str], None], *, folder: Path | None = None) -> "T
             hint=f"name one: {FOLDER}=FOLDER; it should outlive the cache",
         )
     root = os.environ.get(ROOT)
+    if root and not Path(root).is_file():
+        raise UsageError(f"{ROOT}: {root} is no file", hint="give the store's trust/1.root.json")
     return Trust(folder.expanduser().absolute(), said=said, root=Path(root) if root else None)
 
 

@@ -1,6 +1,6 @@
 """What changed since a release, as every report shows it. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tidemill.records import ArtifactChange, Difference, ReleaseDiff
@@ -16,12 +16,15 @@ _WORDS = {
     "max_abs": "max abs",
     "rel_l2": "rel L2",
     "snr_db": "SNR dB",
+    "output": "worst output",
     "limit_max_abs": "limit of max abs",
     "limit_rel_l2": "limit of rel L2",
     "greedy_equal": "greedy tokens",
 }
 #: These have columns of their own.
 _COLUMNS = frozenset({"digest", "size", "status"})
+#: One of these is among the differences of a file that is really another, or of another status.
+_BYTES_DIFFER = frozenset({"digest", "status"})
 _BYTES = frozenset({"size", "transient_bytes"})
 
 
@@ -52,14 +55,19 @@ def in_short(diff: ReleaseDiff) -> str:
     """One sentence: that nothing changed, or how much did."""
     if diff.before == diff.after:
         return f"Nothing changed: it is the same release {diff.after[:DIGITS]}."
-    counts = [
-        f"{count} {word}"
-        for word in ("added", "removed", "changed")
-        if (count := sum(one.change == word for one in diff.artifacts))
-    ]
+    counts = [f"{count} {word}" for word, count in _counts(diff) if count]
     files = f"{', '.join(counts) or 'no files changed'}, {diff.unchanged} as before"
     versions = f"; {plural(len(diff.tools), 'version')} changed" if diff.tools else ""
     return f"Files: {files}{versions if diff.before else ''}."
+
+
+def _counts(diff: ReleaseDiff) -> Iterator[tuple[str, int]]:
+    for word in ("added", "removed"):
+        yield word, sum(one.change == word for one in diff.artifacts)
+    changed = [one for one in diff.artifacts if one.change == "changed"]
+    same = sum(not any(each.name in _BYTES_DIFFER for each in one.differences) for one in changed)
+    yield "changed", len(changed) - same
+    yield "made anew with the same bytes", same
 
 
 def tool_lines(diff: ReleaseDiff) -> list[str]:

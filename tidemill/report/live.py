@@ -153,11 +153,9 @@ class LiveView:
 
 
 def open_view(console: Console, *, progress: bool = True) -> View:
-    """The view that fits: none unless wanted, a board on a terminal, plain lines elsewhere."""
-    if not progress:
-        return NullView()
+    """The view that fits: a board on a terminal, plain lines elsewhere or without ``progress``."""
     dumb = not console.is_terminal or console.is_dumb_terminal
-    return PlainView(console) if dumb else LiveView(console)
+    return PlainView(console) if dumb or not progress else LiveView(console)
 
 
 def _bar(board: Board) -> RenderableType:

@@ -144,7 +144,7 @@ class HttpsStore(ReadOnly):
         folder = check_prefix(prefix)
         raise Unlistable(
             f"{self.url} cannot be listed: cannot list {folder or 'everything'}",
-            hint="name what you want, or read the folder or bucket behind it",
+            hint="name a channel (--channel NAME), or read the folder or bucket behind it",
         )
 
     @contextmanager

@@ -6,6 +6,7 @@ chain is unbroken and that names the producer's own key.
 """
 
 from datetime import timedelta
+from pathlib import Path
 
 from securesystemslib.signer import Signer
 from tuf.api.exceptions import RepositoryError
@@ -16,7 +17,7 @@ from tidemill.errors import BlobDamaged, StoreError
 from tidemill.store.contract import Store
 from tidemill.store.layout import root_name, short
 from tidemill.trust.documents import now
-from tidemill.trust.keys import signing
+from tidemill.trust.keys import from_environment, retired, signer_of, signing
 
 ROOT_DAYS = 365
 _RENEW_DAYS = 90
@@ -86,6 +87,21 @@ def root_for(store: Store, signer: Signer) -> Root:
     if root.signed.is_expired(now() + timedelta(days=_RENEW_DAYS)):
         root = _renew(store, root, signer)
     return root.signed
+
+
+def signer_for(store: Store, state: Path) -> Signer:
+    """The signer that this process has for ``store``.
+
+    A workspace whose key was changed for one store still has the old one for its others. Raises as
+    ``keys.signer_of``, and StoreError.
+    """
+    own = signer_of(state)
+    if from_environment():
+        return own
+    root = read_root(store)
+    if root is None or may_sign(root.signed, own):
+        return own
+    return next((old for old in retired(state) if may_sign(root.signed, old)), own)
 
 
 def may_sign(root: Root, signer: Signer) -> bool:

@@ -113,6 +113,13 @@ def adopt(state: Path, signer: CryptoSigner) -> None:
         raise disk_error(error, doing="keep the new key", where=own) from error
 
 
+def retired(state: Path) -> Iterator[CryptoSigner]:
+    """The keys that were the workspace's own once."""
+    for file in sorted(key_file(state).parent.glob("retired-*.pem")):
+        with suppress(OSError, UsageError):
+            yield private_signer(file.read_bytes(), where=str(file))
+
+
 def _next_file(state: Path) -> Path:
     return key_file(state).with_name("next.pem")
 

@@ -1,18 +1,20 @@
 """Runs a recorded action again, outside the cache: same inputs and command, a folder that stays."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from tidemill.child import ChildLimits, run_child
+from tidemill.digest import digest_file
 from tidemill.ending import LOG, diagnosis_of
 from tidemill.execute import child_environment, command_of
 from tidemill.failures import Diagnosis
 from tidemill.graph import DEFAULT_LIMITS
 from tidemill.manifest.model import parse_size, parse_time
 from tidemill.records import ActionResult, Failure, Stage
-from tidemill.steps.work.protocol import REQUEST, Request
+from tidemill.steps.work.protocol import OUT, REQUEST, Request
 from tidemill.store.contract import Store
 from tidemill.toolchain.environment import Environment
 from tidemill.workfolder import place_inputs
@@ -23,12 +25,14 @@ class Rerun:
     """What was run where, how it ended (128 + the signal's number when it was killed), and why.
 
     ``diagnosis`` is None when the action succeeded: a verdict that does not hold is a failure too.
+    ``differing`` are the files that came out with other bytes than those recorded.
     """
 
     command: tuple[str, ...]
     log: Path
     code: int
     diagnosis: Diagnosis | None
+    differing: tuple[str, ...]
 
 
 def rerun(
@@ -62,7 +66,15 @@ def rerun(
         log=folder / LOG,
         code=code,
         diagnosis=diagnosis_of(stage, end=end, limits=limits, folder=folder),
+        differing=tuple(_differing(record, folder=folder)),
     )
+
+
+def _differing(record: ActionResult | Failure, *, folder: Path) -> Iterator[str]:
+    for output in record.outputs if isinstance(record, ActionResult) else ():
+        file = folder / OUT / output.name
+        if file.is_file() and digest_file(file) != output.digest:
+            yield output.name
 
 
 def _limits(record: ActionResult | Failure, stage: Stage) -> ChildLimits:

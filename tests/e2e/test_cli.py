@@ -156,7 +156,7 @@ def test_a_toolchain_that_is_not_built_is_named_with_the_command_that_builds_it(
 def test_a_folder_without_manifests_is_no_workspace(template: Workbench, tmp_path: Path) -> None:
     assert template.call("plan", "small", "--workspace", str(tmp_path), expect=2).err == (
         f"error: {tmp_path} is not in a tidemill workspace (no folder above it holds manifests/)\n"
-        "  Change into the checkout, or give --workspace.\n"
+        "  Name a store (--store URL), or change into a checkout, or give --workspace.\n"
     )
 
 

@@ -1,8 +1,14 @@
 """A person runs one step again, whatever the cache says."""
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from tests.workbench import Workbench
+from tidemill.cache import seal_of
+from tidemill.records import ActionResult, encode
+from tidemill.store.layout import action_name
 
 pytestmark = pytest.mark.toolchain
 
@@ -53,3 +59,15 @@ def test_a_forced_build_that_fails_is_reported_although_an_older_result_holds(
     done = built.run("small", *compile_twin, "--force", expect=3)
     assert done.outcomes["compile", "twin/net/f32/cpu"] == "failed"
     assert built.run("small", *compile_twin).outcomes["compile", "twin/net/f32/cpu"] == "reused"
+
+
+def test_a_repro_says_whether_the_same_bytes_came_out(built: Workbench, tmp_path: Path) -> None:
+    record = built.record("compile", "tiny/net/f32/cpu")
+    done = built.call("repro", record["key"], "--to", str(tmp_path / "one"))
+    assert "it succeeded, with the same bytes as recorded" in done.err
+    other = {**record["outputs"][0], "digest": "0" * 64}
+    kept = msgspec.convert({**record, "outputs": [other], "seal": ""}, ActionResult)
+    file = built.store / action_name("compile", record["key"])
+    file.write_bytes(encode(msgspec.structs.replace(kept, seal=seal_of(kept))))
+    done = built.call("repro", record["key"], "--to", str(tmp_path / "two"))
+    assert "with other bytes than recorded: model.vmfb (not reproducible)" in done.err

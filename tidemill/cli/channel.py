@@ -125,14 +125,17 @@ def channel_promote(
 @channel.command("rollback")
 @click.argument("name")
 @click.option(
-    "--to", "sequence", type=int, default=0, help="The sequence to go back to [the one before]."
+    "--to",
+    "sequence",
+    type=click.IntRange(min=1),
+    help="The sequence to go back to [the one before].",
 )
 @_reason
 @workspace_options
 def channel_rollback(
     name: str,
     *,
-    sequence: int,
+    sequence: int | None,
     reason: str,
     workspace_dir: Path | None,
     store_url: str | None,
@@ -143,7 +146,7 @@ def channel_rollback(
         moves.rollback(
             store,
             name,
-            to=sequence,
+            to=sequence or 0,
             run=_BY_HAND,
             reason=reason,
             signer=_signer(store, workspace_dir),

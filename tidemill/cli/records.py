@@ -14,7 +14,7 @@ from tidemill.digest import Digest, is_digest
 from tidemill.errors import EXIT_OF_CLASS, ExitCode, StoreError, UsageError
 from tidemill.exporters import EXPORTERS
 from tidemill.records import STAGES, ActionResult, Failure, Stage
-from tidemill.repro import rerun
+from tidemill.repro import Rerun, rerun
 from tidemill.steps.table import STEPS
 from tidemill.store import open_store
 from tidemill.store.contract import Store
@@ -128,9 +128,18 @@ def repro(
     say(done.log.read_text(encoding="utf-8", errors="replace").rstrip("\n"))
     complain(f"exit status {done.code}")
     if done.diagnosis is None:
-        complain(f"{record.step} {record.address}: it succeeded")
+        complain(f"{record.step} {record.address}: it succeeded{_compared(done, record)}")
         return ExitCode.GOOD
     complain(f"{record.step} {record.address}: {done.diagnosis.failure}")
     for line in done.diagnosis.lines:
         complain(f"  {line}")
     return EXIT_OF_CLASS[done.diagnosis.failure]
+
+
+def _compared(done: Rerun, record: ActionResult | Failure) -> str:
+    """Whether the same bytes came out, where there are any to compare with."""
+    if isinstance(record, Failure):
+        return ", although it is recorded as a failure"
+    if done.differing:
+        return f", with other bytes than recorded: {', '.join(done.differing)} (not reproducible)"
+    return ", with the same bytes as recorded"

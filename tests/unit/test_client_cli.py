@@ -173,6 +173,6 @@ def test_the_cache_is_where_it_is_said_to_be(shop: Shop, tmp_path: Path) -> None
     done = call(tmp_path, *pull, "fourth", "--offline", expect=5)
     said = re.sub("[0-9a-f]{64}", "RELEASE", done.stderr)
     assert said == (
-        f"error: offline: releases/RELEASE.json of {shop.store.url} was never read on this machine\n"
-        "  pull once without --offline, with the same cache\n"
+        f"error: offline: releases/RELEASE.json of {shop.store.url} was never read on this"
+        " machine\n  pull once without --offline, with the same cache\n"
     )

@@ -30,7 +30,7 @@ sys.path.insert(0, str(REPO))
 from bench.s3_noop import upload
 from tests.faults.proxy import Faults, running_proxy
 from tests.hub_server import running_hub
-from tests.servers import BUCKET, WRITER, running_server
+from tests.servers import BUCKET, WRITER, S3Server, running_server
 from tests.signing import SIGNER
 from tests.web_server import running_web
 from tidemill.channels import put_release
@@ -43,6 +43,11 @@ from tidemill.store.layout import blob_name
 SIZES = (256 << 20, 128 << 20, 64 << 20, 32 << 20, 16 << 20, *(4 << 20 for _ in range(4)))
 REPOSITORY, REVISION = "bench/model", "0" * 40
 BIN = Path(sys.executable).parent
+SECRETS = {
+    "AWS_ACCESS_KEY_ID": WRITER[0],
+    "AWS_SECRET_ACCESS_KEY": WRITER[1],
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 
 
 def make_store(folder: Path) -> dict[str, Path]:
@@ -82,10 +87,13 @@ def aws_cli() -> Path:
     return folder / "bin" / "aws"
 
 
-def timed(command: list[str], *, environment: Mapping[str, str], work: Path) -> float:
-    """Seconds of a command that fills the folder ``work``/out from nothing."""
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
+def timed(
+    command: list[str], *, environment: Mapping[str, str], work: Path, anew: bool = True
+) -> float:
+    """Seconds of a command that fills the folder ``work``/out, ``anew``: from nothing."""
+    if anew:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     own = {
         "TIDEMILL_CACHE": str(work / "cache"),
@@ -133,73 +141,72 @@ def import_milliseconds() -> tuple[float, float]:
     return statistics.median(bare), statistics.median(with_client)
 
 
+def sides(server: S3Server, *, web: str, hub: str, work: Path) -> dict[str, Callable[[], float]]:
+    """Name → one pull of everything by that program; its seconds."""
+    aws = str(aws_cli())
+
+    def copy() -> float:
+        source = f"s3://{BUCKET}/bench/blobs"
+        command = [aws, "--endpoint-url", server.endpoint, "s3", "cp", "--recursive"]
+        command += ["--no-progress", source, "out"]
+        return timed(command, environment=SECRETS, work=work)
+
+    def download() -> float:
+        command = [str(BIN / "hf"), "download", REPOSITORY, "--revision", REVISION]
+        environment = {"HF_ENDPOINT": hub, "HF_HUB_DISABLE_XET": "1"}
+        return timed([*command, "--local-dir", "out"], environment=environment, work=work)
+
+    return {
+        "tidemill pull s3": lambda: pull(server.store_url("bench"), work=work),
+        "aws s3 cp": copy,
+        "tidemill pull http": lambda: pull(web, work=work),
+        "hf download": download,
+    }
+
+
+def pull(store: str, *, work: Path, anew: bool = True) -> float:
+    """Seconds of `tidemill pull`; not ``anew``: into the folder and cache of the last one."""
+    command = [str(BIN / "tidemill"), "pull", "*", "--channel", "bench", "--no-progress"]
+    command += ["--to", "out", "--store", store]
+    return timed(command, environment=SECRETS, work=work, anew=anew)
+
+
+def requests_of_no_news(server: S3Server, *, work: Path) -> int:
+    """How many requests a pull takes that finds nothing new."""
+    with running_proxy(server.endpoint) as proxy:
+        through = server.store_url("bench").replace(server.endpoint, proxy.endpoint)
+        pull(through, work=work)
+        proxy.faults = Faults()
+        pull(through, work=work, anew=False)
+        return proxy.faults.count
+
+
+def show(found: Mapping[str, float]) -> None:
+    """Print seconds, throughput and the two ratios."""
+    megabytes = sum(SIZES) / 1e6
+    for name, seconds in found.items():
+        print(f"{name:18} {seconds:5.2f} s {megabytes / seconds:6.0f} MB/s")
+    print(f"s3: tidemill / aws {found['aws s3 cp'] / found['tidemill pull s3']:.2f} x")
+    print(f"http: tidemill / hf {found['hf download'] / found['tidemill pull http']:.2f} x")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    secrets = {
-        "AWS_ACCESS_KEY_ID": WRITER[0],
-        "AWS_SECRET_ACCESS_KEY": WRITER[1],
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=REPO / ".tidemill")))
         files, work = make_store(root / "store"), root / "work"
         server = stack.enter_context(running_server("seaweedfs"))
         upload(root / "store", server, "bench")
-        url = server.store_url("bench")
         web = stack.enter_context(running_web(root / "store"))
         hub = stack.enter_context(running_hub())
         hub.add(REPOSITORY, REVISION, {name: path.read_bytes() for name, path in files.items()})
         hub.linked.update(files)
-        aws = str(aws_cli())
-
-        def pull(store: str) -> float:
-            command = [str(BIN / "tidemill"), "pull", "*", "--channel", "bench", "--no-progress"]
-            command += ["--to", "out", "--store", store]
-            return timed(command, environment=secrets, work=work)
-
-        def copy() -> float:
-            source = f"s3://{BUCKET}/bench/blobs"
-            command = [aws, "--endpoint-url", server.endpoint, "s3", "cp", "--recursive"]
-            command += ["--no-progress", source, "out"]
-            return timed(command, environment=secrets, work=work)
-
-        def download() -> float:
-            command = [str(BIN / "hf"), "download", REPOSITORY, "--revision", REVISION]
-            environment = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"}
-            return timed([*command, "--local-dir", "out"], environment=environment, work=work)
-
-        found = measure(
-            {
-                "tidemill pull s3": lambda: pull(url),
-                "aws s3 cp": copy,
-                "tidemill pull http": lambda: pull(web.url),
-                "hf download": download,
-            },
-            rounds=options.rounds,
-        )
-        megabytes = sum(SIZES) / 1e6
-        for name, seconds in found.items():
-            print(f"{name:18} {seconds:5.2f} s {megabytes / seconds:6.0f} MB/s")
-        print(f"s3: tidemill / aws {found['aws s3 cp'] / found['tidemill pull s3']:.2f} x")
-        print(f"http: tidemill / hf {found['hf download'] / found['tidemill pull http']:.2f} x")
-
-        proxy = stack.enter_context(running_proxy(server.endpoint))
-        through = url.replace(server.endpoint, proxy.endpoint)
-        pull(through)
-        proxy.faults = Faults()
-        own = {"TIDEMILL_CACHE": str(work / "cache"), "TIDEMILL_TRUST": str(work / "trust")}
-        command = [str(BIN / "tidemill"), "pull", "*", "--channel", "bench", "--to", "out"]
-        subprocess.run(
-            [*command, "--store", through],
-            cwd=work,
-            check=True,
-            capture_output=True,
-            env={**os.environ, **own, **secrets},
-        )
-        print(f"nothing new: {proxy.faults.count} request")
+        programs = sides(server, web=web.url, hub=hub.url, work=work)
+        show(measure(programs, rounds=options.rounds))
+        print(f"nothing new: {requests_of_no_news(server, work=work)} request")
     bare, client = import_milliseconds()
     print(f"import tidemill.client: {client - bare:.0f} ms over a bare start of {bare:.0f} ms")
 

@@ -134,9 +134,7 @@ def resign(
     if not at:
         raise UsageError(f"{store.url} has no channel {channel!r}")
     held = entry_at(store, channel, at, roots=(root,))
-    read_release(store, held.release)  # its bytes are right
-    written = store.stat(release_name(held.release))
-    assert written is not None  # noqa: S101 - it was read above
+    read_release(store, held.release)  # it is there, and its bytes are right
     entry = msgspec.structs.replace(
         held,
         sequence=at + 1,
@@ -144,7 +142,7 @@ def resign(
         reason=reason,
     )
     signers = (signer, successor) if successor else (signer,)
-    return _publish(store, entry, length=written.size, signers=signers)
+    return _publish(store, entry, length=held.length, signers=signers)
 
 
 def rollback(

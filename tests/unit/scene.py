@@ -8,14 +8,17 @@ import msgspec
 import pytest
 
 from tests.faults.store_helpers import release_named
-from tests.signing import SIGNER
+from tests.signing import SIGNER, signer_number
 from tidemill.channels import follow, latest, put_release
-from tidemill.moves import move
+from tidemill.moves import move, resign
 from tidemill.records import ChannelEntry
-from tidemill.store import Store
+from tidemill.store import Store, open_store
 from tidemill.store.layout import channel_name, hint_name
+from tidemill.trust.authority import rotate
 from tidemill.trust.documents import ChannelDocument, decode
 from tidemill.trust.follow import ChannelRefused, Trust
+
+OTHER = signer_number(2)
 
 
 @dataclass
@@ -54,3 +57,18 @@ class Scene:
 
     def plant_hint(self, sequence: int) -> None:
         self.store.replace(hint_name("nightly"), b'{"sequence":%d}' % sequence)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    """A store whose channel has moved twice."""
+    made = Scene(open_store(str(tmp_path / "store")), tmp_path / "trust")
+    made.move("a")
+    made.move("b")
+    return made
+
+
+def change_key(scene: Scene) -> None:
+    """Let OTHER sign from now on, as ``channel rotate-key`` does."""
+    resign(scene.store, "nightly", signer=SIGNER, successor=OTHER, reason="new key")
+    rotate(scene.store, old=SIGNER, new=OTHER)

@@ -16,8 +16,8 @@ import pytest
 from tuf.api.metadata import Metadata, Root
 
 from tests.faults.store_helpers import release_named
-from tests.signing import SIGNER, signer_number
-from tests.unit.scene import Scene
+from tests.signing import SIGNER
+from tests.unit.scene import OTHER, Scene, change_key, scene
 from tests.web_server import running_web
 from tidemill.channels import follow, head, history, latest, put_release
 from tidemill.errors import BlobDamaged, StoreError
@@ -25,19 +25,11 @@ from tidemill.moves import move, resign
 from tidemill.records import ChannelEntry
 from tidemill.store import open_store
 from tidemill.store.layout import channel_name, release_name, root_name
-from tidemill.trust.authority import NotOurs, read_root, rotate
+from tidemill.trust.authority import NotOurs, read_root
 from tidemill.trust.documents import LARGEST_BYTES, sign_entry
 from tidemill.trust.follow import ChannelRefused, Trust
 
-OTHER = signer_number(2)
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    made = Scene(open_store(str(tmp_path / "store")), tmp_path / "trust")
-    made.move("a")
-    made.move("b")
-    return made
+__all__ = ["scene"]
 
 
 def changed(text: str, **fields: Any) -> str:
@@ -159,11 +151,6 @@ def test_fast_forward_is_healed_by_new_keys(scene: Scene) -> None:
     scene.follow()
     scene.store.remove(channel_name("nightly", 4))
     assert "(a rollback)" in scene.refusal()  # and from here on nothing goes back again
-
-
-def change_key(scene: Scene) -> None:
-    resign(scene.store, "nightly", signer=SIGNER, successor=OTHER, reason="new key")
-    rotate(scene.store, old=SIGNER, new=OTHER)
 
 
 def test_fast_forward_is_healed_where_a_store_cannot_list(scene: Scene) -> None:

@@ -13,7 +13,7 @@ from securesystemslib.signer import CryptoSigner, Signature, Signer
 
 from tests.faults.store_helpers import release_named
 from tests.signing import SIGNER, public_pem, signer_number
-from tests.unit.scene import Scene
+from tests.unit.scene import OTHER, Scene, change_key, scene
 from tests.web_server import Answer, running_web
 from tidemill.channels import follow, head, history, latest, put_release
 from tidemill.client import resolve
@@ -41,20 +41,7 @@ from tidemill.trust.provenance import (
     statement_of,
 )
 
-OTHER = signer_number(2)
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    made = Scene(open_store(str(tmp_path / "store")), tmp_path / "trust")
-    made.move("a")
-    made.move("b")
-    return made
-
-
-def changed_key(scene: Scene) -> None:
-    resign(scene.store, "nightly", signer=SIGNER, successor=OTHER, reason="new key")
-    rotate(scene.store, old=SIGNER, new=OTHER)
+__all__ = ["scene"]
 
 
 # Heads that nobody with the key has written.
@@ -105,7 +92,7 @@ def test_between_signing_anew_and_the_new_root_readers_miss_nothing(scene: Scene
 
 
 def test_what_the_old_key_signed_can_be_gone_back_to(scene: Scene) -> None:
-    changed_key(scene)
+    change_key(scene)
     assert [one.sequence for one in history(scene.store, "nightly")] == [3, 2, 1]
     back = rollback(scene.store, "nightly", run="r", reason="x", signer=OTHER)
     assert (back.sequence, back.release) == (4, put_release(scene.store, release_named("a")))
@@ -155,7 +142,7 @@ def stated(scene: Scene, signer: CryptoSigner) -> tuple[str, str]:
 
 def test_a_statement_holds_when_the_key_is_another(scene: Scene) -> None:
     release, statement = stated(scene, SIGNER)
-    changed_key(scene)
+    change_key(scene)
     assert find_statement(scene.store, release) == statement
     assert read_statement(scene.store, release, expected=statement)["subject"]
     assert stated(scene, OTHER) == (release, statement)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemill.client.cache import Cache
-from tidemill.client.choose import Resolved, choose, resolve
+from tidemill.client.choose import Choice, Resolved, choose, resolve
 from tidemill.client.fetch import Fetcher
 from tidemill.client.filling import Filling, Progress
 from tidemill.client.folder import safe_path
@@ -102,9 +102,7 @@ def pull(
         choice = choose(resolved, patterns, kinds=kinds, require_validated=require_validated)
     if not any_runtime:
         check_runtime(resolved.release, choice.wanted)
-    targets = {safe_path(one, resolved): one for one in choice.wanted}
-    if len(targets) < len(choice.wanted):
-        raise StoreError(f"{resolved.title} has two artifacts with the same file")
+    targets = _targets(choice, resolved)
     stop = Stop()
     fetcher = Fetcher(store, cache=cache, offline=offline, stop=stop, moved=_one_at_a_time(moved))
     filling = Filling(
@@ -134,6 +132,14 @@ def pull(
         left_over=others.left_over,
         removed=others.stale,
     )
+
+
+def _targets(choice: Choice, resolved: Resolved) -> dict[str, Artifact]:
+    """Where each wanted artifact goes, below the folder."""
+    targets = {safe_path(one, resolved): one for one in choice.wanted}
+    if len(targets) < len(choice.wanted):
+        raise StoreError(f"{resolved.title} has two artifacts with the same file")
+    return targets
 
 
 def reader_of(store: Store, *, cache: Cache | None, offline: bool) -> Store:

@@ -96,12 +96,12 @@ def signer_for(store: Store, state: Path) -> Signer:
     ``keys.signer_of``, and StoreError.
     """
     own = signer_of(state)
-    if from_environment():
-        return own
-    root = read_root(store)
+    others = [] if from_environment() else list(retired(state))
+    # Who never changed a key has no choice, and need not ask the store.
+    root = read_root(store) if others else None
     if root is None or may_sign(root.signed, own):
         return own
-    return next((old for old in retired(state) if may_sign(root.signed, old)), own)
+    return next((old for old in others if may_sign(root.signed, old)), own)
 
 
 def may_sign(root: Root, signer: Signer) -> bool:

@@ -55,7 +55,11 @@ def signer_of(state: Path, environment: Mapping[str, str] = os.environ) -> Signe
 
 def local_signer(state: Path) -> CryptoSigner:
     """The workspace's own key, made when there is none; readable by its owner only."""
-    file = key_file(state)
+    return _made(key_file(state), doing="keep the key that signs channels")
+
+
+def _made(file: Path, *, doing: str) -> CryptoSigner:
+    """The key in ``file``, which is made when there is none. Raises StoreError."""
     try:
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +69,7 @@ def local_signer(state: Path) -> CryptoSigner:
             made.unlink()
         return private_signer(file.read_bytes(), where=str(file))
     except OSError as error:
-        raise disk_error(error, doing="keep the key that signs channels", where=file) from error
+        raise disk_error(error, doing=doing, where=file) from error
 
 
 def key_file(state: Path) -> Path:
@@ -88,15 +92,7 @@ def next_signer(state: Path) -> CryptoSigner:
 
     It is kept before any root names it: one that is lost after that would lock everybody out.
     """
-    file = _next_file(state)
-    try:
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            made = write_key(file.with_name(temporary_name()), CryptoSigner.generate_ed25519())
-            made.replace(file)
-        return private_signer(file.read_bytes(), where=str(file))
-    except OSError as error:
-        raise disk_error(error, doing="keep the next key", where=file) from error
+    return _made(_next_file(state), doing="keep the next key")
 
 
 def adopt(state: Path, signer: CryptoSigner) -> None:

@@ -50,19 +50,31 @@ def _layer_norm(values: torch.Tensor) -> torch.Tensor:
     return nn.functional.layer_norm(values, (384,))
 
 
+def _end_states(states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """The state of each row at its greatest id, found from both ends."""
+    rows, places = torch.arange(ids.shape[0]), ids.argmax(-1)
+    return states[rows, places] + states[rows, places - ids.shape[1]]
+
+
 BITS = torch.tensor([[True, False, True], [True, True, False]])
 NUMBERS = torch.arange(6, dtype=torch.float32).reshape(2, 3) ** 2
 HALF = (torch.arange(4 * 384, dtype=torch.float32).sin().reshape(4, 384) * 3 + 20).to(torch.float16)
 QUERY = torch.arange(160, dtype=torch.float32).sin().reshape(1, 4, 5, 8).to(torch.float16)
 IDS = torch.tensor([[1, 1, 1, 2, 2]])
+STATES = torch.arange(60, dtype=torch.float32).sin().reshape(3, 5, 4)
+WORDS = torch.tensor([[3, 9, 1, 1, 1], [9, 1, 1, 1, 1], [3, 4, 5, 6, 9]])
 CASES: dict[Any, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
     aten.__and__.Tensor: (lambda x, y: x & y, (BITS, BITS.flip(0))),
     aten.concat.default: (lambda x, y: torch.concat([x, y], 1), (NUMBERS, NUMBERS + 1)),
     aten.diff.default: (lambda x: torch.diff(x, prepend=x[:, :1]), (NUMBERS,)),
+    aten.index.Tensor: (_end_states, (STATES, WORDS)),
     aten.softmax.int: (_attention, (IDS, QUERY)),
     aten.layer_norm.default: (_layer_norm, (HALF,)),
 }
-OPEN = {aten.softmax.int: ({1: "size"}, {2: "size"})}
+OPEN = {
+    aten.index.Tensor: ({0: "size"}, {0: "size"}),
+    aten.softmax.int: ({1: "size"}, {2: "size"}),
+}
 
 
 def look(entry: Legalisation, table: Sequence[Legalisation]) -> dict[str, Any]:

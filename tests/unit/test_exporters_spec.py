@@ -61,5 +61,6 @@ def test_an_unknown_exporter_is_answered_with_those_there_are() -> None:
         exporter_of(request(exporter="magic"))
     assert raised.value.message == (
         "there is no exporter 'magic'; there are"
-        " causal_lm, llama2c, mobilenet_v2, onnx, sentence_encoder"
+        " causal_lm, clip_text, diffusers_unet, diffusers_vae, llama2c, mobilenet_v2, onnx,"
+        " sentence_encoder"
     )

@@ -21,6 +21,7 @@ class ExporterInfo:
 
 #: What every torch exporter takes: patterns of tensors without use, and of unused parameters.
 _TORCH = frozenset({"ignore", "unused"})
+_DIFFUSERS = ("diffusers", "torch", "transformers")
 _LLAMA2C = frozenset(
     {
         "dim",
@@ -54,6 +55,21 @@ EXPORTERS = {
         module="tidemill.exporters.causal_lm",
         packages=("torch", "transformers"),
         options=_TORCH,
+    ),
+    "clip_text": ExporterInfo(
+        module="tidemill.exporters.clip_text",
+        packages=("torch", "transformers"),
+        options=_TORCH | {"outputs", "projection"},
+    ),
+    "diffusers_unet": ExporterInfo(
+        module="tidemill.exporters.diffusers_unet",
+        packages=_DIFFUSERS,
+        options=_TORCH | {"guidance"},
+    ),
+    "diffusers_vae": ExporterInfo(
+        module="tidemill.exporters.diffusers_vae",
+        packages=_DIFFUSERS,
+        options=_TORCH | {"direction"},
     ),
     "onnx": ExporterInfo(
         module="tidemill.exporters.onnx",

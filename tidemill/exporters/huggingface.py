@@ -20,7 +20,7 @@ def configuration(spec: Spec) -> Any:
     Code that a configuration names (``auto_map``) is never run. Raises WorkError when the file is
     missing or transformers has no such architecture.
     """
-    path = _config_file(spec.config)
+    path = config_file(spec.config)
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         kind = raw["model_type"]
@@ -54,7 +54,8 @@ def model_of(auto: Any, config: Any) -> nn.Module:
     return model
 
 
-def _config_file(files: Mapping[str, Path]) -> Path:
+def config_file(files: Mapping[str, Path]) -> Path:
+    """The one ``config.json`` among configuration files. Raises WorkError unless it is one."""
     found = [path for name, path in files.items() if Path(name).name == "config.json"]
     if len(found) != 1:
         raise WorkError(

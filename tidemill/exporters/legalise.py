@@ -56,6 +56,17 @@ def _widening_softmax(values: torch.Tensor, dim: int, dtype: torch.dtype | None 
     return raised * raised.sum(dim, keepdim=True).reciprocal()
 
 
+def _joined_index(values: torch.Tensor, indices: Sequence[torch.Tensor | None]) -> Any:
+    """``aten.index`` by a vector for each of the first dimensions: one index of them as one."""
+    vectors = [index for index in indices if index is not None and index.dim() == 1]
+    if len(vectors) < max(2, len(indices)) or any(index.dtype == torch.bool for index in vectors):
+        return NotImplemented
+    place = torch.zeros_like(vectors[0])
+    for size, index in zip(values.shape, vectors, strict=False):  # later dimensions stay
+        place = place * size + torch.where(index < 0, index + size, index)
+    return values.flatten(0, len(vectors) - 1).index_select(0, place)
+
+
 def _half_layer_norm(  # noqa: PLR0917 - the operator's own signature
     values: torch.Tensor,
     normalized_shape: Sequence[int],
@@ -85,6 +96,12 @@ TABLE: tuple[Legalisation, ...] = (
         operator=aten.diff.default,
         becomes=_difference,
         reason="transformers 5 finds packed sequences by diff of positions; IREE 3.13 has no diff",
+    ),
+    Legalisation(
+        operator=aten.index.Tensor,
+        becomes=_joined_index,
+        reason="CLIP picks the end token's state by two vectors of indices; with an open batch"
+        " IREE 3.13 cannot lower that",
     ),
     Legalisation(
         operator=aten.softmax.int,

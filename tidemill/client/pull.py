@@ -21,7 +21,6 @@ from tidemill.client.remember import RememberingStore
 from tidemill.client.runtime import check_runtime
 from tidemill.client.seen import SeenFiles
 from tidemill.errors import StoreError, UsageError
-from tidemill.processors import at_once
 from tidemill.records import Artifact
 from tidemill.store.contract import BlobMissing, Store
 from tidemill.store.trouble import disk_error
@@ -29,7 +28,7 @@ from tidemill.store.trouble import disk_error
 if TYPE_CHECKING:
     from tidemill.trust.follow import Trust
 
-JOBS = at_once(4)
+JOBS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

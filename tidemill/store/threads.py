@@ -5,8 +5,10 @@ a server would hold an interrupted command for as long as the server is silent.
 """
 
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -62,3 +64,46 @@ class Pool(Generic[T]):
                 future.set_result(job())
             except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
                 future.set_exception(error)
+
+
+class Spare:
+    """A number of connections for several readers: one for each, more where there are any left."""
+
+    def __init__(self, number: int) -> None:
+        # Its methods are atomic. A lock could be held by another thread at the moment of a fork.
+        self.left = deque(range(number))
+
+    @contextmanager
+    def held(self) -> Iterator["Held"]:
+        """One reader, who gives back at the end what is held then."""
+        held = Held(self)
+        held.more()
+        try:
+            yield held
+        finally:
+            held.less_all()
+
+
+class Held:
+    """The connections of one reader."""
+
+    def __init__(self, spare: Spare) -> None:
+        self._left = spare.left
+        self._held: list[int] = []
+
+    def more(self) -> bool:
+        """Take another one, if there is any."""
+        try:
+            self._held.append(self._left.pop())
+        except IndexError:
+            return False
+        return True
+
+    def less(self) -> None:
+        """Give one back."""
+        self._left.append(self._held.pop())
+
+    def less_all(self) -> None:
+        """Give all back."""
+        while self._held:
+            self.less()

@@ -23,8 +23,8 @@ REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
 from pipelines.smoke import PIPELINE
+from tidemill.command import WORK_MAIN, child_environment, command_of
 from tidemill.digest import Digest
-from tidemill.execute import WORK_MAIN, child_environment, command_of
 from tidemill.graph import Input, Node, NodeId
 from tidemill.mill import Mill
 from tidemill.opening import open_mill

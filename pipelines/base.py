@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tidemill.release import Policy
+from tidemill.policy import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Every model for every target."""
 
 from pipelines.base import Pipeline
-from tidemill.release import Policy
+from tidemill.policy import Policy
 
 PIPELINE = Pipeline(
     name="nightly",

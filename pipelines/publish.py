@@ -18,8 +18,8 @@ from tidemill.errors import BlobDamaged, ExitCode, StoreError, TidemillError, Us
 from tidemill.execute import now_text
 from tidemill.mill import Mill
 from tidemill.moves import ChannelPinned, move
+from tidemill.policy import apply_policy
 from tidemill.records import Artifact, Release, ReleaseDiff
-from tidemill.release import apply_policy
 from tidemill.store.layout import release_name
 from tidemill.trust.authority import signer_for
 from tidemill.trust.provenance import Making, put_statement, statement_of

@@ -1,7 +1,7 @@
 """The main job: a few real models of different kinds, in minutes on two cores."""
 
 from pipelines.base import Pipeline
-from tidemill.release import Policy
+from tidemill.policy import Policy
 
 PIPELINE = Pipeline(
     name="smoke",

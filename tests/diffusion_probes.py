@@ -107,16 +107,7 @@ def unet() -> Findings:
             ),
             "conditions": message(
                 lambda: UNET_EXPORTER.program(
-                    spec_of(
-                        {
-                            **UNET,
-                            "addition_embed_type": "text_time",
-                            "addition_time_embed_dim": 8,
-                            "projection_class_embeddings_input_dim": 64,
-                        },
-                        arrays,
-                        options={},
-                    ),
+                    spec_of({**UNET, "class_embed_type": "timestep"}, arrays, options={}),
                     "f32",
                 )
             ),

@@ -59,6 +59,7 @@ def _end_states(states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 BITS = torch.tensor([[True, False, True], [True, True, False]])
 NUMBERS = torch.arange(6, dtype=torch.float32).reshape(2, 3) ** 2
 HALF = (torch.arange(4 * 384, dtype=torch.float32).sin().reshape(4, 384) * 3 + 20).to(torch.float16)
+IMAGE = torch.arange(2**17, dtype=torch.float32).sin().reshape(1, 8, 128, 128).add(2).half()
 QUERY = torch.arange(160, dtype=torch.float32).sin().reshape(1, 4, 5, 8).to(torch.float16)
 IDS = torch.tensor([[1, 1, 1, 2, 2]])
 STATES = torch.arange(60, dtype=torch.float32).sin().reshape(3, 5, 4)
@@ -70,6 +71,7 @@ CASES: dict[Any, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
     aten.index.Tensor: (_end_states, (STATES, WORDS)),
     aten.softmax.int: (_attention, (IDS, QUERY)),
     aten.layer_norm.default: (_layer_norm, (HALF,)),
+    aten.group_norm.default: (lambda x: nn.functional.group_norm(x, 2), (IMAGE,)),
 }
 OPEN = {
     aten.index.Tensor: ({0: "size"}, {0: "size"}),

@@ -48,7 +48,7 @@ targets:
 
 _PIPELINE = """\
 from pipelines.base import Pipeline
-from tidemill.release import Policy
+from tidemill.policy import Policy
 
 PIPELINE = Pipeline(
     name="{name}",

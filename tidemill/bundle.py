@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tidemill.cutting import FOLDER, Cut
+
 MAX_INPUT_BYTES = 8 << 20
 #: What a command writes to; it expects them to be there.
 WRITTEN_FOLDERS = ("out", "tmp")
@@ -30,8 +32,12 @@ def make_bundle(
     command: Sequence[str],
     log: bytes,
     folder: Path,
+    cut: Cut | None = None,
 ) -> bytes:
-    """The bytes of the bundle. ``folder`` is the action's work folder, inputs below ``in/``."""
+    """The bytes of the bundle. ``folder`` is the action's work folder, inputs below ``in/``.
+
+    ``cut`` is the failing dispatch of a compile.
+    """
     action = {"key": key, "parts": parts, "command": list(command)}
     files: dict[str, bytes] = {
         "README.txt": _readme(key).encode(),
@@ -45,6 +51,10 @@ def make_bundle(
     request = folder / "request.json"
     if request.exists():
         files["request.json"] = request.read_bytes()
+    if cut:
+        files[cut.file] = (folder / cut.file).read_bytes()
+        files[f"{FOLDER}/command.txt"] = (" ".join(cut.command) + "\n").encode()
+        files[f"{FOLDER}/log.txt"] = cut.log.encode()
     return _archive(files)
 
 
@@ -72,5 +82,6 @@ def _readme(key: str) -> str:
         f"With the workspace and its store at hand:  {reproduce_command(key)}\n"
         "Without: unpack this, install the tools that action.json names under parts.tools, put\n"
         "the inputs that are not here under in/ (action.json names their sha256), and run\n"
-        "command.txt.\n"
+        "command.txt. A folder dispatch/ holds the part alone that the compiler fails on, with\n"
+        "its own command and log: small enough for an issue upstream.\n"
     )

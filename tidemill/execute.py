@@ -6,10 +6,9 @@ ActionFailed after keeping a Failure with its log and bundle in the store.
 
 import datetime
 import errno
-import os
 import socket
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,15 @@ from tidemill.bundle import make_bundle, reproduce_command
 from tidemill.cache import Cache
 from tidemill.child import ChildEnd, ChildLimits, run_child
 from tidemill.code import fresh_code_digest
+from tidemill.command import child_environment, command_of
+from tidemill.cutting import Cut, cut_out
 from tidemill.digest import digest_bytes, digest_file
 from tidemill.ending import LOG, answer_of, diagnosis_of, last_line
 from tidemill.errors import BlobDamaged, ExitCode, FailureClass, TidemillError
 from tidemill.failures import Diagnosis
 from tidemill.keys import Bound
-from tidemill.records import ActionResult, Failure, Output, Stage
-from tidemill.steps.compile import STATISTICS, compile_command, compile_facts
+from tidemill.records import ActionResult, Failure, Output
+from tidemill.steps.compile import STATISTICS, compile_facts
 from tidemill.steps.table import STEPS
 from tidemill.steps.work.protocol import (
     OUT,
@@ -35,18 +36,6 @@ from tidemill.steps.work.protocol import (
 from tidemill.store.contract import BlobMissing, Store
 from tidemill.toolchain.environment import Environment
 from tidemill.workfolder import place_inputs, work_folder
-
-WORK_MAIN = Path(__file__).parent / "steps" / "work" / "main.py"
-
-#: What a child in the toolchain may see of the caller's environment: devices and drivers, no more.
-_PASSED = (
-    "CUDA_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "LD_LIBRARY_PATH",
-    "ROCR_VISIBLE_DEVICES",
-    "VK_DRIVER_FILES",
-    "VK_ICD_FILENAMES",
-)
 
 Beat = Callable[[float, int, str], None]
 
@@ -119,39 +108,6 @@ def refuse_edited_code(bound: Bound) -> None:
 def _fields(bound: Bound) -> Mapping[str, Any]:
     base = {"base": bound.node.base} if bound.node.stage == "fetch" else {}
     return {**bound.node.fields, **base}
-
-
-def command_of(stage: Stage, *, fields: Mapping[str, Any], environment: Environment) -> list[str]:
-    """The command line of an action, to be run in its work folder."""
-    match STEPS[stage].runner:
-        case "iree-compile":
-            compiler = str(environment.tool("iree-compile"))
-            return compile_command(compiler, flags=fields["flags"])
-        case "toolchain":
-            return [str(environment.python), "-P", str(WORK_MAIN)]
-        case "own":
-            return [sys.executable, "-P", str(WORK_MAIN)]
-
-
-def child_environment(stage: Stage, *, environment: Environment, folder: Path) -> dict[str, str]:
-    """The variables of a child: all of ours where it fetches, a short fixed list otherwise."""
-    folders = {"TMPDIR": str(folder / "tmp"), "PYTHONDONTWRITEBYTECODE": "1"}
-    if STEPS[stage].network:
-        return {**os.environ, **folders}
-    path = os.pathsep.join([str(environment.python.parent), "/usr/bin", "/bin"])
-    return {
-        **{name: os.environ[name] for name in _PASSED if name in os.environ},
-        "PATH": path,
-        "HOME": str(folder / "tmp"),
-        "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        # Threads that wait by spinning take the processor from the steps beside them: a reference
-        # took three times as long beside a compile. The bytes are the same.
-        "OMP_WAIT_POLICY": "PASSIVE",
-        **folders,
-    }
 
 
 def _run(
@@ -250,7 +206,10 @@ def _keep_failure(
     command = command_of(bound.node.stage, fields=bound.node.fields, environment=place.environment)
     log_file = folder / LOG
     log = log_file.read_bytes() if log_file.exists() else b""
-    bundle = make_bundle(key=bound.key, parts=bound.parts, command=command, log=log, folder=folder)
+    cut = _cut(bound, log, place=place, folder=folder)
+    bundle = make_bundle(
+        key=bound.key, parts=bound.parts, command=command, log=log, folder=folder, cut=cut
+    )
     _, facts = _response(bound, folder=folder)
     failure = Failure(
         key=bound.key,
@@ -258,7 +217,7 @@ def _keep_failure(
         address=str(bound.node.address),
         failure=diagnosis.failure,
         lines=diagnosis.lines,
-        hint=diagnosis.hint,
+        hint=diagnosis.hint or (cut.hint if cut else ""),
         deterministic=diagnosis.deterministic,
         command=tuple(command),
         log=_blob(place, log, name=LOG, kind="log"),
@@ -277,6 +236,31 @@ def _keep_failure(
     )
     place.cache.record_failure(failure, superseding=replacing and diagnosis.disproves)
     return failure
+
+
+def _cut(bound: Bound, log: bytes, *, place: Place, folder: Path) -> Cut | None:
+    """The dispatch that a compiler failed on; None where there is none, or no way to it."""
+    if STEPS[bound.node.stage].runner != "iree-compile":
+        return None
+
+    def run(command: Sequence[str]) -> str:
+        limits = ChildLimits(
+            seconds=bound.node.limits.seconds, memory_bytes=bound.node.limits.memory_bytes
+        )
+        where = folder / "tmp" / "dispatch.txt"
+        variables = child_environment("compile", environment=place.environment, folder=folder)
+        run_child(command, folder=folder, log=where, environment=variables, limits=limits)
+        return where.read_text(encoding="utf-8", errors="replace")
+
+    with suppress(OSError):
+        return cut_out(
+            str(place.environment.tool("iree-compile")),
+            flags=bound.node.fields["flags"],
+            log=log.decode("utf-8", errors="replace"),
+            folder=folder,
+            run=run,
+        )
+    return None
 
 
 def _blob(place: Place, data: bytes, *, name: str, kind: str) -> Output:

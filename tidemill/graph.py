@@ -58,12 +58,21 @@ class Node:
     code: tuple[str, ...] = ()
     limits: Limits
     device: str = "none"
+    #: Of a compile node: the node whose verdict counts for what it makes.
+    judge: NodeId = field(default="", compare=False)
+    #: The node that this one is done with other flags for; its target is what people ask for.
+    rung_of: NodeId = field(default="", compare=False)
     base: str = field(default="", compare=False)
 
     @property
     def id(self) -> NodeId:
         """``stage:address``, unique in a graph."""
         return f"{self.stage}:{self.address}"
+
+    @property
+    def target(self) -> str:
+        """The target, also of a rung; "" for what all targets share."""
+        return self.rung_of.rpartition("/")[2] or self.address.target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +145,6 @@ def _fits(node: Node, selection: Selection) -> bool:
     # The second part of a fetch's address is a source, which belongs to every component.
     if node.stage != "fetch":
         pairs += [(at.component, selection.component), (at.variant, selection.variant)]
-    if at.target:
-        pairs.append((at.target, selection.target))
+    if node.target:
+        pairs.append((node.target, selection.target))
     return all(fnmatchcase(text, pattern) for text, pattern in pairs)

@@ -12,6 +12,7 @@ from typing import Any
 from tidemill.address import Address
 from tidemill.exporters import EXPORTERS
 from tidemill.graph import DEFAULT_LIMITS, Graph, Input, Limits, Node, NodeId
+from tidemill.manifest.hub_weights import settled
 from tidemill.manifest.model import ComponentPart, LimitPart, ManifestPart, parse_size, parse_time
 from tidemill.manifest.targets import TargetPart
 from tidemill.records import Stage
@@ -26,14 +27,16 @@ def build_graph(
     compiler: str,
     only_targets: frozenset[str] | None = None,
     folders: Mapping[str, str] | None = None,
+    token: bool = False,
 ) -> Graph:
     """Every node of ``models``; ``compiler`` is the version that flags are chosen for.
 
+    With a ``token`` weights that are gated on the hub are fetched, else they come from a seed.
     ``folders`` says where the manifest of a model lies, for ``file:`` sources. Raises ManifestError
     when a target has no flags for this compiler.
     """
     nodes: dict[NodeId, Node] = {}
-    for model in models:
+    for model in (settled(one, token=token) for one in models):
         for node in _fetches(model, base=(folders or {}).get(model.name, "")):
             nodes[node.id] = node
         for name, component in model.components.items():
@@ -101,8 +104,7 @@ class _Variant:
     @functools.cached_property
     def address(self) -> Address:
         """Its address; the variant's name is derived from the axes, dtype first."""
-        sizes = [f"{axis}{size}" for axis, size in self.axis.items()]
-        return Address(self.model.name, self.name, "-".join([self.dtype, *sizes]))
+        return _address(self.model.name, self.name, self.dtype, self.axis)
 
     @functools.cached_property
     def program(self) -> dict[str, Any]:
@@ -128,7 +130,8 @@ class _Variant:
             ),
             "logits": list(part.logits),
             "top1": part.top1,
-            "proxy": part.proxy,
+            # Where a reason stood once. Proxies are components now; keys have not moved for it.
+            "proxy": None,
         }
 
     def shared(self) -> tuple[Node, ...]:
@@ -138,24 +141,26 @@ class _Variant:
         weights = self._files("weights", component.weights)
         values = {"synthetic": self._synthetic(), "pickle": self._pickle()}
         weightless = EXPORTERS[component.exporter].weightless
+        export = self._torch_node(
+            "export",
+            {**program, "synthetic": None, "pickle": False},
+            config if weightless else config + weights,
+        )
+        pack = self._torch_node("pack", {**program, **values}, config + weights)
+        if component.proxy_of(self.dtype):
+            # Values from a seed are there for their verdict, which here is another component's.
+            return (export,) if values["synthetic"] else (export, pack)
         samples, tokenizers = _samples(component, self.dtype)
         reference: dict[str, Any] = {"samples": samples, "precision": component.reference}
         if component.outputs:
             reference["outputs"] = list(component.outputs)
-        return (
-            self._torch_node(
-                "export",
-                {**program, "synthetic": None, "pickle": False},
-                config if weightless else config + weights,
-            ),
-            self._torch_node("pack", {**program, **values}, config + weights),
-            self._torch_node(
-                "reference",
-                {**program, **values, **reference},
-                config + weights + self._files("tokenizer", tokenizers),
-                tools=("tokenizers",) if tokenizers else (),
-            ),
+        judge = self._torch_node(
+            "reference",
+            {**program, **values, **reference},
+            config + weights + self._files("tokenizer", tokenizers),
+            tools=("tokenizers",) if tokenizers else (),
         )
+        return export, pack, judge
 
     def _torch_node(
         self,
@@ -214,11 +219,20 @@ class _Variant:
             ]
             compiled = self._compile(name, flags)
             yield compiled
-            yield self._validate(name, target, compiled)
+            if not component.proxy_of(self.dtype):
+                yield self._validate(name, target, compiled)
 
     def _on(self, target: str) -> Address:
         at = self.address
         return Address(at.model, at.component, at.variant, target)
+
+    def _judge(self, target: str) -> NodeId:
+        """The node whose verdict counts on ``target``: the own one, or that of the proxy."""
+        address, proxy = self.address, self.component.proxy_of(self.dtype)
+        if proxy:
+            axis = dict(_variants(self.model.components[proxy]))[self.dtype]
+            address = _address(self.model.name, proxy, self.dtype, axis)
+        return f"validate:{Address(address.model, address.component, address.variant, target)}"
 
     def _compile(self, target: str, flags: list[str]) -> Node:
         mlir = Input(
@@ -229,6 +243,7 @@ class _Variant:
             address=self._on(target),
             fields={"flags": flags},
             inputs=(mlir,),
+            judge=self._judge(target),
             tools=STEPS["compile"].tools,
             code=STEPS["compile"].code,
             limits=_limits("compile", self.component),
@@ -256,6 +271,11 @@ class _Variant:
             limits=_limits("validate", self.component),
             device=name,
         )
+
+
+def _address(model: str, component: str, dtype: str, axis: Mapping[str, int]) -> Address:
+    sizes = [f"{name}{size}" for name, size in axis.items()]
+    return Address(model, component, "-".join([dtype, *sizes]))
 
 
 def _inputs(component: ComponentPart, axis: Mapping[str, int]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Opens the mill over a workspace: manifests and lock → graph, checked flags, store, states."""
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from tidemill.errors import UsageError
 from tidemill.graph import Graph
 from tidemill.graph_build import build_graph
 from tidemill.graph_flags import check_flags
+from tidemill.manifest.hub_weights import TOKEN
 from tidemill.manifest.load import Manifests, load_manifests
 from tidemill.mill import Mill
+from tidemill.rungs import with_rungs
 from tidemill.states import States
 from tidemill.store import open_store
 from tidemill.store.contract import Store
@@ -92,13 +95,15 @@ def _graph_of(
         known = ", ".join(sorted(manifests.models))
         raise UsageError(f"no model {', '.join(sorted(missing))} in manifests/ (known: {known})")
     chosen = [m for name, m in manifests.models.items() if models is None or name in models]
-    return build_graph(
+    graph = build_graph(
         chosen,
         targets=manifests.targets.targets,
         compiler=compiler,
         only_targets=targets,
+        token=bool(os.environ.get(TOKEN)),
         folders={name: str(folder) for name, folder in manifests.folders.items()},
     )
+    return with_rungs(graph, manifests.expectations)
 
 
 def _states_of(

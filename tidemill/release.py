@@ -5,13 +5,10 @@ there, with the reason. Nothing whose verdict does not hold is ever published as
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
-import msgspec
-
-from tidemill.address import Address, matches
+from tidemill.address import Address
 from tidemill.graph import Graph, Node, NodeId
 from tidemill.records import (
     COMPILER,
@@ -20,27 +17,12 @@ from tidemill.records import (
     ArtifactStatus,
     Failure,
     Output,
-    Release,
 )
-
-OnFailure = Literal["block", "carry", "drop"]
 
 #: Which stages publish, and what they publish.
 PUBLISHED = {"export": "mlir", "pack": "irpa", "reference": "reference", "compile": "vmfb"}
 
 _Status = tuple[ArtifactStatus, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What a channel demands: addresses that must be there, and what happens when one is not.
-
-    An expectation waives the requirement: a required artifact of status ``expected-failure`` does
-    not block, and is not carried. Only ``missing`` does and is.
-    """
-
-    required: tuple[str, ...] = ()
-    on_failure: OnFailure = "block"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,20 +45,41 @@ def artifacts_of(graph: Graph, results: Mapping[str, NodeResult]) -> tuple[Artif
     """Every artifact of a graph, sorted by address and file."""
     artifacts: list[Artifact] = []
     shared: defaultdict[str, dict[str, _Status]] = defaultdict(dict)
+    rungs = {node.rung_of: node for node in graph.nodes.values()}
     for name, node in graph.nodes.items():
-        if node.stage == "compile":
-            unasked = NodeResult(node=node, absent="validation was not asked for", unvalidated=True)
-            check = results.get(f"validate:{node.address}", unasked)
-            cause = _cause(graph, results, (name, f"validate:{node.address}"))
-            status = _status(results[name], check, cause=cause)
+        if node.stage == "compile" and not node.rung_of:
+            built, check, status = _module(graph, results, node)
+            rung = rungs.get(name)
+            if rung and results[name].failure and results[rung.id].result:
+                # What asks for this address gets what could be made.
+                built, check, word = _module(graph, results, rung)
+                built = replace(built, node=node)
+                status = word[0], _degraded(word[1], rung, node, results[name])
             shared[str(node.address.shared)][node.address.target] = status
-            artifacts += _target_artifacts(results[name], check, status)
+            artifacts += _target_artifacts(built, check, status)
     for name, node in graph.nodes.items():
         if node.stage in ("export", "pack", "reference"):
             status = _shared_status(shared[str(node.address)])
             cause = _cause(graph, results, (name,))
             artifacts += _shared_artifacts(results[name], status, cause=cause)
     return tuple(sorted(artifacts, key=lambda item: (item.address, item.file)))
+
+
+def _module(
+    graph: Graph, results: Mapping[str, NodeResult], node: Node
+) -> tuple[NodeResult, NodeResult, _Status]:
+    """What was compiled, what was validated for it, and what that comes to."""
+    unasked = NodeResult(node=node, absent="validation was not asked for", unvalidated=True)
+    built, check = results[node.id], results.get(node.judge, unasked)
+    cause = _cause(graph, results, (node.id, node.judge))
+    return built, check, _status(built, check, cause=cause)
+
+
+def _degraded(reason: str, rung: Node, node: Node, failed: NodeResult) -> str:
+    before = node.fields["flags"]
+    flags = " ".join(flag for flag in rung.fields["flags"] if flag not in before)
+    words = f"degraded to {flags}: {_lost(failed)[1]}"
+    return f"{reason}; {words}" if reason else words
 
 
 def _cause(
@@ -96,15 +99,23 @@ def _cause(
 
 
 def _status(built: NodeResult, check: NodeResult, *, cause: NodeResult | None) -> _Status:
+    proxy = _proxy(built, check)
     if cause is not None:
-        return _lost(cause)
+        word, reason = _lost(cause)
+        of_proxy = proxy and cause.node.address.component == check.node.address.component
+        return word, f"its proxy {proxy}: {reason}" if of_proxy else reason
     if built.result is None:
         return "missing", built.absent
     if check.result is None:
         # Only the lack of a device excuses the lack of a verdict.
         return ("unvalidated" if check.unvalidated else "missing"), check.absent
-    kind = check.result.facts.get("verdict", {}).get("kind", "full")
-    return ("proxy", "validated on a declared proxy") if kind == "proxy" else ("validated", "")
+    return ("proxy", f"validated on its proxy {proxy}") if proxy else ("validated", "")
+
+
+def _proxy(built: NodeResult, check: NodeResult) -> str:
+    """The variant that was validated in place of the one that was built; "" for itself."""
+    judged = check.node.address.shared
+    return "" if judged == built.node.address.shared else str(judged)
 
 
 def _shared_status(targets: Mapping[str, _Status]) -> _Status:
@@ -113,7 +124,7 @@ def _shared_status(targets: Mapping[str, _Status]) -> _Status:
     if "validated" in words:
         return "validated", ""
     if "proxy" in words:
-        return "proxy", "validated on a declared proxy"
+        return "proxy", next(reason for word, reason in targets.values() if word == "proxy")
     reasons: defaultdict[str, list[str]] = defaultdict(list)
     for target, (_, reason) in sorted(targets.items()):
         reasons[reason].append(target)
@@ -145,9 +156,11 @@ def _target_artifacts(built: NodeResult, check: NodeResult, status: _Status) -> 
         ]  # fmt: skip
     made = [(output, built.result.key) for output in built.result.outputs if output.kind == "vmfb"]
     verdict = None
+    proxy = _proxy(built, check)
     if check.result is not None:
-        made += [(output, check.result.key) for output in check.result.outputs]
         verdict = check.result.facts.get("verdict")
+        if not proxy:  # else the verdict's file lies where it belongs
+            made += [(output, check.result.key) for output in check.result.outputs]
     return [
         Artifact(
             address=str(address),
@@ -158,18 +171,19 @@ def _target_artifacts(built: NodeResult, check: NodeResult, status: _Status) -> 
             key=key,
             status=word,
             reason=reason,
-            verdict=_brief(verdict),
+            verdict=_brief(verdict, proxy=proxy),
             compiler=built.result.parts["tools"][COMPILER] if output.kind == "vmfb" else "",
         )
         for output, key in made
     ]
 
 
-def _brief(verdict: dict[str, object] | None) -> dict[str, object] | None:
+def _brief(verdict: dict[str, object] | None, *, proxy: str) -> dict[str, object] | None:
     """The part of a verdict that a release carries; the whole is the verdict artifact."""
     if verdict is None:
         return None
-    return {name: verdict.get(name) for name in ("holds", "kind", "summary", "greedy")}
+    brief = {name: verdict.get(name) for name in ("holds", "kind", "summary", "greedy")}
+    return {**brief, "kind": "proxy", "proxy": proxy} if proxy else brief
 
 
 def _shared_artifacts(
@@ -198,112 +212,3 @@ def _shared_artifacts(
         )
         for output in built.result.outputs
     ]
-
-
-def apply_policy(
-    artifacts: Sequence[Artifact], *, policy: Policy, last_good: Release | None
-) -> tuple[tuple[Artifact, ...], list[str]]:
-    """The artifacts to release and what blocks the channel (empty: it may move).
-
-    A missing artifact is carried from the last release where the policy says so and what a variant
-    then has fits together (see ``_carried``). A required artifact that is missing and not carried
-    blocks, unless the policy drops what is missing.
-    """
-    kept = tuple(artifacts)
-    if policy.on_failure == "carry" and last_good:
-        last = [_told(item, last_good) for item in last_good.artifacts]
-        now, then = _by_variant(artifacts), _by_variant(last)
-        mixed = [item for name in now for item in _carried(now[name], then[name])]
-        kept = tuple(sorted(mixed, key=lambda item: (item.address, item.file)))
-    blocking = [
-        f"{item.file}: {item.reason}"
-        for item in kept
-        if item.status == "missing"
-        and policy.on_failure != "drop"
-        and any(matches(pattern, item.address) for pattern in policy.required)
-    ]
-    blocking += [
-        f"nothing matches the required address {pattern}"
-        for pattern in policy.required
-        if not any(matches(pattern, artifact.address) for artifact in artifacts)
-    ]
-    return kept, blocking
-
-
-def _carried(now: Sequence[Artifact], then: Sequence[Artifact]) -> Sequence[Artifact]:
-    """One variant of a release, with what the last release has in place of what is missing.
-
-    A target is carried beside shared files that are those of the last release, file by file. Where
-    a shared file is missing, the variant is carried as a whole, or not at all. Carried is only what
-    was validated, on a proxy or not.
-    """
-    lost = [item for item in now if item.status == "missing"]
-    good = [(item, word) for item in then if (word := _former(item, then))]
-    doubted = [item for item in now if not _target(item) and item.status == "unvalidated"]
-    whole = any(not _target(item) for item in lost)
-    if whole:
-        kinds = {item.kind for item, _ in good if not _target(item)}
-        fits = kinds >= {item.kind for item in now if not _target(item)} and not any(
-            item.status == "expected-failure" for item in now if not _target(item)
-        )
-        swap = {item.address for item in now if item.status != "expected-failure"}
-    else:
-        files = _shared_files(now)
-        fits = bool(files) and all(files.values()) and files == _shared_files(then)
-        swap = {item.address for item in lost}
-        if any(item.address in swap for item, _ in good):
-            swap |= {item.address for item in doubted}  # their targets vouch for the same bytes
-    taken = [_again(item, word, whys=lost + doubted) for item, word in good if item.address in swap]
-    if not fits or not taken:
-        return now
-    there = {item.address for item in taken}
-    left = [item for item in now if item.address not in there]
-    return [*(map(_emptied, left) if whole else left), *taken]
-
-
-def _again(item: Artifact, former: str, *, whys: Sequence[Artifact]) -> Artifact:
-    why = max(whys, key=lambda lost: (lost.address == item.address, lost.kind == item.kind))
-    reason = f"carried from the last release ({former} there): {why.reason}"
-    return msgspec.structs.replace(item, status="carried", reason=reason)
-
-
-def _emptied(item: Artifact) -> Artifact:
-    """A target that the last release cannot give, in a variant that is carried from it."""
-    reason = "its variant is carried from the last release, where this was not validated"
-    if not item.digest:
-        return item
-    empty = {"digest": "", "size": 0, "compiler": ""}
-    return msgspec.structs.replace(item, status="missing", reason=reason, **empty)
-
-
-def _told(item: Artifact, release: Release) -> Artifact:
-    """``item`` with its release's compiler, where older releases do not say what made a VMFB."""
-    if item.kind != "vmfb" or item.compiler or item.status == "carried":
-        return item
-    return msgspec.structs.replace(item, compiler=release.tools.get(COMPILER, ""))
-
-
-def _former(item: Artifact, then: Sequence[Artifact]) -> str:
-    """How ``item`` was validated when it was made, for the last release ``then``; "" if never."""
-    if item.status != "carried" or not item.digest:
-        return item.status if item.status in ("validated", "proxy") else ""
-    if _target(item):
-        kind = (item.verdict or {}).get("kind", "")
-        return {"full": "validated", "proxy": "proxy"}.get(kind, "")
-    # "validated" sorts after "proxy", and both after "".
-    return max((_former(one, then) for one in then if _target(one)), default="")
-
-
-def _target(item: Artifact) -> str:
-    return Address.parse(item.address).target
-
-
-def _shared_files(variant: Iterable[Artifact]) -> dict[str, str]:
-    return {item.file: item.digest for item in variant if not _target(item)}
-
-
-def _by_variant(artifacts: Iterable[Artifact]) -> defaultdict[str, list[Artifact]]:
-    found: defaultdict[str, list[Artifact]] = defaultdict(list)
-    for item in artifacts:
-        found[str(Address.parse(item.address).shared)].append(item)
-    return found

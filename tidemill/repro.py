@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import cast
 
 from tidemill.child import ChildLimits, run_child
+from tidemill.command import child_environment, command_of
 from tidemill.digest import digest_file
 from tidemill.ending import LOG, diagnosis_of
-from tidemill.execute import child_environment, command_of
 from tidemill.failures import Diagnosis
 from tidemill.graph import DEFAULT_LIMITS
 from tidemill.manifest.model import parse_size, parse_time

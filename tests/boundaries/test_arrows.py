@@ -18,12 +18,12 @@ TOPS = ("tidemill", "tasks", "pipelines", "ci")
 #: From what everybody may use to what nobody may.
 LAYERS = (
     "tidemill errors digest interrupts processors",
-    "address records sources child code workspace exporters",
+    "address records sources child code workspace exporters pixels",
     "protocol steps store retention diff",
     "keeping trust events copies",
-    "manifest cache channels failures workfolder toolchain report bundle",
-    "graph client ending sweeping compare moves",
-    "graph_build graph_flags keys expectations release pytest_plugin",
+    "manifest cache channels failures workfolder toolchain report cutting",
+    "graph client ending sweeping compare moves bundle command",
+    "graph_build graph_flags keys expectations release policy rungs pytest_plugin images",
     "states execute",
     "mill repro",
     "opening",
@@ -36,7 +36,7 @@ LEVEL = {room: level for level, line in enumerate(LAYERS) for room in line.split
 #: What runs in a child process under the toolchain's interpreter: nobody else imports it, and it
 #: imports nothing that the orchestrator needs another package for.
 WORK = {"work", "exporter"}
-WORK_MAY_USE = {*WORK, "errors", "digest", "protocol", "exporters", "sources"}
+WORK_MAY_USE = {*WORK, "errors", "digest", "protocol", "exporters", "sources", "pixels"}
 CLIENT_MAY_USE = {
     "client",
     "address",
@@ -53,7 +53,9 @@ HEAVY = {"torch", "iree", "transformers", "diffusers", "onnx", "safetensors", "t
 #: Third-party package → the rooms that may know it.
 KNOWN_BY = {
     **{package: {"work", "exporter"} for package in HEAVY},
-    "numpy": {"work", "exporter", "client"},
+    "numpy": {"work", "exporter", "client", "images", "pixels"},
+    "iree": {"work", "exporter", "images"},
+    "tokenizers": {"work", "exporter", "images"},
     "pytest": {"pytest_plugin"},
     "luigi": {"tasks", "pipelines"},
     "boto3": {"store"},

@@ -16,7 +16,6 @@ ALLOWED = {
     "tidemill.channels",
     "tidemill.digest",
     "tidemill.errors",
-    "tidemill.processors",
     "tidemill.records",
 }
 

@@ -130,7 +130,11 @@ def test_the_working_halves_reach_their_own_code_and_no_orchestrator() -> None:
 
 
 def test_an_edit_of_one_exporter_reruns_no_other_unless_it_imports_it() -> None:
-    shared = {"llama2c": {"tidemill.exporters.causal_lm"}}
+    shared = {
+        "llama2c": {"tidemill.exporters.causal_lm"},
+        "scheduled_unet": {"tidemill.exporters.diffusers_unet"},
+        "sd3_prompt_encoder": {"tidemill.exporters.t5_encoder"},
+    }
     for name, info in EXPORTERS.items():
         found = set(closure((*STEPS["export"].code, info.module)))
         assert info.module in found

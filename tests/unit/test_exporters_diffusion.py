@@ -44,7 +44,7 @@ def test_guidance_inside_is_the_pipelines_formula(unet: dict[str, Any]) -> None:
     [
         ("inputs", "with these options the inputs are sample, timestep, encoder_hidden_states,"),
         ("class", "config.json is of a AutoencoderKL; this exporter makes UNet2DConditionModel"),
-        ("conditions", "takes conditions beside the text states (addition_embed_type)"),
+        ("conditions", "takes conditions beside the text states (class_embed_type)"),
         ("no diffusers file", "config.json is not JSON with a _class_name"),
         ("blocks", "cannot make this UNet2DConditionModel: Must provide the same number"),
     ],

@@ -287,3 +287,22 @@ def test_the_server_lists_a_commit_as_the_hub_does(hub: Hub) -> None:
     assert about.sha == COMMIT
     assert sorted(file.rfilename for file in about.siblings) == sorted(FILES)
     assert json.loads(CONFIG) == {"size": 3}
+
+
+def test_a_file_without_a_declared_digest_has_the_one_that_the_server_names(hub: Hub) -> None:
+    fetch(SOURCE, {"weights.data": {"path": "weights.data", "sha256": ""}})
+    assert arrived() == {"weights.data": WEIGHTS}
+
+
+def test_bytes_that_are_not_what_the_server_names_are_refused(hub: Hub) -> None:
+    wrong = Answer(status=200, body=bytes(len(WEIGHTS)))
+    hub.script("GET", "weights.data", *[wrong] * 20)
+    error = failure(SOURCE, {"weights.data": {"path": "weights.data", "sha256": ""}})
+    assert f"expected sha256 {sha256(WEIGHTS)}" in error.message
+    assert arrived() == {}
+
+
+def test_a_small_file_needs_a_declared_digest(hub: Hub) -> None:
+    error = failure(SOURCE, {"config.json": {"path": "config.json", "sha256": ""}})
+    assert "the server does not say its sha256" in error.message
+    assert "declare the file with its sha256" in error.hint

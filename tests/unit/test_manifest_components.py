@@ -15,6 +15,7 @@ from tests.unit.edits import (
     problems_of,
 )
 from tests.unit.made import SHA
+from tidemill.exporters import EXPORTERS
 
 SAMPLE = "components.encoder.samples[0]"
 IDS = f"{SAMPLE}.inputs.ids"
@@ -25,9 +26,8 @@ TEXT = """\
 CASES: dict[str, Case] = {
     "unknown exporter": (
         [("exporter: sentence_encoder", "exporter: magic")],
-        [f"14: {COMPONENT}.exporter: unknown exporter 'magic' (known: causal_lm, llama2c,"
-         f" mobilenet_v2,"
-         " onnx, sentence_encoder)"],
+        [f"14: {COMPONENT}.exporter: unknown exporter 'magic' (known:"
+         f" {', '.join(sorted(EXPORTERS))})"],
     ),
     "a type that the exporter cannot make": (
         [
@@ -111,6 +111,17 @@ CASES: dict[str, Case] = {
         [("components:", "  made:\n    from: synthetic:seed=7\ncomponents:"),
          (WEIGHTS, "weights: [made, package/model.safetensors]")],
         [f"18: {COMPONENT}.weights: a synthetic source makes all values: name it alone"],
+    ),
+    "no weights for a model that has parameters": (
+        [(WEIGHTS, "weights: []")],
+        [f"13: {COMPONENT}: names no weights, and exporter 'sentence_encoder' has parameters"],
+    ),
+    "weights for a sampler": (
+        [
+            ("exporter: sentence_encoder", "exporter: diffusers_scheduler"),
+            ("options: {pooling: mean}", "options: {steps: 20}"),
+        ],
+        [f"16: {COMPONENT}.weights: exporter 'diffusers_scheduler' has no parameters"],
     ),
     "configuration from a synthetic source": (
         [("components:", "  made:\n    from: synthetic:seed=7\ncomponents:"),

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -26,7 +25,7 @@ def bench(tmp_path: Path) -> Bench:
     return bench
 
 
-def results(bench: Bench, **verdict: Any) -> dict[NodeId, NodeResult]:
+def results(bench: Bench) -> dict[NodeId, NodeResult]:
     """What a run knows of every node when everything went well and there is no GPU."""
     found = {}
     states = bench.states()
@@ -36,7 +35,7 @@ def results(bench: Bench, **verdict: Any) -> dict[NodeId, NodeResult]:
         if state.state == "up-to-date" and state.bound:
             result = bench.cache.result(node.stage, state.bound.key)
         if result and node.stage == "validate":
-            result = msgspec.structs.replace(result, facts={"verdict": {**VERDICT, **verdict}})
+            result = msgspec.structs.replace(result, facts={"verdict": VERDICT})
         absent = "; ".join(state.reasons)
         found[name] = NodeResult(
             node=node, result=result, absent=absent, unvalidated=state.unvalidated
@@ -111,12 +110,6 @@ def test_files_of_a_reference_lie_in_a_folder_of_their_own(bench: Bench) -> None
     changed = msgspec.structs.replace(made, outputs=outputs)
     known[name] = NodeResult(node=known[name].node, result=changed)
     assert f"{SHARED}/reference/reference.json" in listed(bench, known)
-
-
-def test_a_proxy_verdict_says_so(bench: Bench) -> None:
-    files = listed(bench, results(bench, kind="proxy"))
-    assert statuses(files)[f"{CPU}/model.vmfb"] == ("proxy", "validated on a declared proxy", True)
-    assert files[f"{SHARED}/model.mlir"].status == "proxy"
 
 
 def test_a_module_whose_verdict_does_not_hold_is_not_published(bench: Bench) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from tidemill.policy import Policy, apply_policy
 from tidemill.records import Artifact, Release
-from tidemill.release import Policy, apply_policy
 
 SHARED = "tiny/encoder/f32"
 CPU, GPU = f"{SHARED}/cpu", f"{SHARED}/gfx942"

@@ -221,12 +221,6 @@ def test_logits_that_name_no_output_are_a_reason(expected: Array) -> None:
     assert verdict["reasons"] == ["logits names 'scores', which is no output; outputs are output0"]
 
 
-def test_a_proxy_is_called_a_proxy(expected: Array) -> None:
-    verdict = verdict_of(produced(expected), proxy="four layers instead of forty")
-    assert (verdict["holds"], verdict["kind"]) == (True, "proxy")
-    assert verdict["proxy"] == "four layers instead of forty"
-
-
 def test_greedy_tokens_must_all_be_equal(expected: Array) -> None:
     right = {"sample": "s", "tokens": 64, "equal": 64, "first_difference": None}
     verdict = verdict_of(produced(expected), greedy=[right])

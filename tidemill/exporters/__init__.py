@@ -2,7 +2,7 @@
 
 ``packages`` are the toolchain packages whose version is part of an export's key, beside those that
 every export uses. ``options`` are what a manifest may set under ``options:``. ``weightless`` says
-that MLIR needs the configuration only.
+that MLIR needs the configuration only. ``parameters`` says that there are weights at all.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,15 @@ class ExporterInfo:
     packages: tuple[str, ...]
     options: frozenset[str] = frozenset()
     weightless: bool = True
+    parameters: bool = True
     dtypes: frozenset[str] = frozenset({"f32", "f16", "bf16"})
 
 
 #: What every torch exporter takes: patterns of tensors without use, and of unused parameters.
 _TORCH = frozenset({"ignore", "unused"})
 _DIFFUSERS = ("diffusers", "torch", "transformers")
+#: Types with the range of float32, which T5's sums need.
+_WIDE = frozenset({"f32", "bf16"})
 _LLAMA2C = frozenset(
     {
         "dim",
@@ -70,6 +73,49 @@ EXPORTERS = {
         module="tidemill.exporters.diffusers_vae",
         packages=_DIFFUSERS,
         options=_TORCH | {"direction"},
+    ),
+    "score_unet": ExporterInfo(
+        module="tidemill.exporters.score_unet",
+        packages=("torch",),
+        options=_TORCH | {"first", "multiples", "width"},
+    ),
+    "diffusers_scheduler": ExporterInfo(
+        module="tidemill.exporters.diffusers_scheduler",
+        packages=("diffusers", "torch"),
+        options=frozenset({"image_tokens", "role", "steps", "timestep"}),
+        parameters=False,
+    ),
+    "scheduled_unet": ExporterInfo(
+        module="tidemill.exporters.scheduled_unet",
+        packages=_DIFFUSERS,
+        options=_TORCH | {"guidance"},
+    ),
+    "sdxl_prompt_encoder": ExporterInfo(
+        module="tidemill.exporters.sdxl_prompt_encoder",
+        packages=("torch", "transformers"),
+        options=_TORCH | {"guidance"},
+    ),
+    "t5_encoder": ExporterInfo(
+        module="tidemill.exporters.t5_encoder",
+        packages=("torch", "transformers"),
+        options=_TORCH,
+        dtypes=_WIDE,
+    ),
+    "sd3_prompt_encoder": ExporterInfo(
+        module="tidemill.exporters.sd3_prompt_encoder",
+        packages=("torch", "transformers"),
+        options=_TORCH | {"guidance"},
+        dtypes=_WIDE,
+    ),
+    "sd3_transformer": ExporterInfo(
+        module="tidemill.exporters.sd3_transformer",
+        packages=_DIFFUSERS,
+        options=_TORCH | {"guidance"},
+    ),
+    "flux_transformer": ExporterInfo(
+        module="tidemill.exporters.flux_transformer",
+        packages=_DIFFUSERS,
+        options=_TORCH,
     ),
     "onnx": ExporterInfo(
         module="tidemill.exporters.onnx",

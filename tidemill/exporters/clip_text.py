@@ -15,7 +15,7 @@ from tidemill.errors import FailureClass, WorkError
 from tidemill.exporters.architecture import Architecture
 from tidemill.exporters.base import Exporter, Spec
 from tidemill.exporters.checks import choice, require_inputs
-from tidemill.exporters.huggingface import configuration
+from tidemill.exporters.huggingface import configuration_of
 from tidemill.exporters.torch_exporter import TorchExporter
 
 OUTPUTS = {"hidden": (0,), "pooled": (1,), "both": (0, 1)}
@@ -53,13 +53,7 @@ class ClipText(TorchExporter):
         outputs = OUTPUTS[choice(spec, "outputs", among=tuple(OUTPUTS))]
         projects = bool(spec.options.get("projection", False))
         require_inputs(spec, ("input_ids",))
-        config = configuration(spec)
-        if not isinstance(config, CLIPTextConfig):
-            raise WorkError(
-                FailureClass.EXPORT,
-                f"config.json is of a {config.model_type}, not of a clip_text_model",
-                hint="take the config.json that lies beside the text encoder's weights",
-            )
+        config = configuration_of(CLIPTextConfig, spec)
         if projects and outputs == OUTPUTS["hidden"]:
             raise WorkError(
                 FailureClass.EXPORT,

@@ -1,9 +1,12 @@
 """What the diffusers families share: a configuration file to a model, all of it local.
 
-Attention is the classical one (scores, softmax, product), as in ``huggingface.model_of``.
+Attention is the classical one (scores, softmax, product), as in ``huggingface.model_of``. The
+transformers of SD3 and FLUX.1 come from ``made_of`` and keep their fused attention: the scores of
+their thousands of tokens would take a gigabyte a layer.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import diffusers
@@ -19,9 +22,16 @@ def component_of(kind: Any, spec: Spec) -> Any:
 
     Raises WorkError when the file is missing, no JSON, or of another class.
     """
+    model = made_of(kind, settings_of(kind, spec))
+    model.set_attn_processor(AttnProcessor())
+    return model
+
+
+def settings_of(kind: Any, spec: Spec) -> dict[str, Any]:
+    """What the one ``config.json`` of ``spec`` says. Raises WorkError, see ``component_of``."""
     try:
-        raw = json.loads(config_file(spec.config).read_text(encoding="utf-8"))
-        name = raw["_class_name"]
+        settings: dict[str, Any] = json.loads(config_file(spec.config).read_text(encoding="utf-8"))
+        name = settings["_class_name"]
     except (ValueError, KeyError, TypeError) as error:
         raise WorkError(
             FailureClass.EXPORT,
@@ -34,13 +44,16 @@ def component_of(kind: Any, spec: Spec) -> Any:
             f"config.json is of a {name}; this exporter makes {kind.__name__}",
             hint="choose the exporter of that family, or the file of this component",
         )
+    return settings
+
+
+def made_of(kind: Any, settings: Mapping[str, Any]) -> Any:
+    """The model of class ``kind`` with its own attention. Raises WorkError if there is none."""
     try:
-        model = kind.from_config(raw)
+        return kind.from_config(settings)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise WorkError(
             FailureClass.EXPORT,
-            f"diffusers {diffusers.__version__} cannot make this {name}: {error}",
+            f"diffusers {diffusers.__version__} cannot make this {kind.__name__}: {error}",
             hint="correct config.json, or choose a toolchain with another diffusers",
         ) from error
-    model.set_attn_processor(AttnProcessor())
-    return model

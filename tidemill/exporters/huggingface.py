@@ -39,6 +39,18 @@ def configuration(spec: Spec) -> Any:
     return CONFIG_MAPPING[kind].from_dict(raw)
 
 
+def configuration_of(kind: Any, spec: Spec) -> Any:
+    """``configuration``, and it is a ``kind``. Raises WorkError when it is of another family."""
+    config = configuration(spec)
+    if not isinstance(config, kind):
+        raise WorkError(
+            FailureClass.EXPORT,
+            f"config.json is of a {config.model_type}, not of a {kind.model_type}",
+            hint="take the config.json that lies beside this component's weights",
+        )
+    return config
+
+
 def model_of(auto: Any, config: Any) -> nn.Module:
     """``auto``'s model for ``config``, eager attention, no pooling head where it is optional.
 

@@ -7,7 +7,8 @@ A family says how its module is built and where its parameters lie. Everything e
   the checkpoint's names; a tied tensor once, under its first name. Other buffers are computed and
   become constants.
 * ``pack`` writes exactly those tensors; ``export`` checks that the MLIR asks for exactly those.
-* A float64 program really computes in float64, also where the model asks for float32 (``Widened``).
+* A float64 program really computes in float64, also where the model asks for float32 (``Widened``);
+  a float16 one sums in float32 (``Accumulated``).
 """
 
 import json
@@ -25,7 +26,7 @@ from tidemill.exporters.architecture import Architecture, External, build, neede
 from tidemill.exporters.base import Array, Program, Spec
 from tidemill.exporters.irpa import Entry, write_archive
 from tidemill.exporters.mlir import require_parameters
-from tidemill.exporters.modes import Widened
+from tidemill.exporters.modes import Accumulated, Widened
 from tidemill.exporters.parameters import ParameterSource, match, open_weights
 from tidemill.exporters.synthetic import SyntheticSource
 from tidemill.exporters.trace import DTYPES, input_dtype
@@ -96,7 +97,7 @@ class TorchExporter(ABC):
                 to_torch(array, input_dtype(item, dtype=precision))
                 for array, item in zip(arrays, spec.inputs, strict=True)
             ]
-            with torch.no_grad(), _precision(precision):
+            with torch.no_grad(), _precision(precision), Accumulated():
                 results = model.program(*given)
             return [to_numpy(result) for result in _as_tuple(results)]
 

@@ -6,6 +6,7 @@ from typing import Any, get_args
 from tidemill.exporters import EXPORTERS
 from tidemill.manifest.model import Dtype
 from tidemill.manifest.problems import Location, Problem
+from tidemill.manifest.proxies import judged
 from tidemill.manifest.yaml_source import Document
 from tidemill.sources import parse_source
 
@@ -31,6 +32,7 @@ def crosscheck(document: Document, *, targets: Mapping[str, object]) -> list[Pro
         component = _mapping(raw)
         findings += _files(data, component, at)
         findings += _synthetic(data, component, at)
+        findings += _weights(component, at)
         findings += _shapes(component, at)
         for index, sample in enumerate(_items(component.get("samples"))):
             findings += _sample(component, _mapping(sample), (*at, "samples", index))
@@ -40,6 +42,7 @@ def crosscheck(document: Document, *, targets: Mapping[str, object]) -> list[Pro
         findings += _options(component, at)
         findings += _logits(component, at)
         findings += _repeated(component, at)
+        findings += judged(_mapping(data.get("components")), name, targets=targets)
     return [document.problem(location, message) for location, message in findings]
 
 
@@ -59,6 +62,8 @@ def _sources(data: dict[str, Any]) -> Iterator[Finding]:
             yield at, f"a {scheme}: package needs the sha256 of its archive"
         if scheme in ("hf", "file", "synthetic") and "sha256" in source:
             yield (*at, "sha256"), f"a {scheme}: source has no archive; pin its files instead"
+        if scheme and scheme != "synthetic" and "hub" in source:
+            yield (*at, "hub"), "stands in place of a synthetic: source only"
         if scheme == "synthetic" and files:
             yield (*at, "files"), "a synthetic: source makes values, it has no files"
         if scheme and scheme != "synthetic" and not files:
@@ -79,9 +84,10 @@ def _file_problem(data: dict[str, Any], reference: object) -> str:
     sources = _mapping(data.get("sources"))
     if source not in sources:
         return f"no source '{source}' (known: {', '.join(sorted(sources)) or 'none'})"
-    if _scheme(sources[source]) == "synthetic":
+    hub = _mapping(sources[source]).get("hub")
+    if _scheme(sources[source]) == "synthetic" and not hub:
         return "" if not file else f"source '{source}' is synthetic: write '{source}' alone"
-    files = _mapping(_mapping(sources[source]).get("files"))
+    files = _mapping(_mapping(hub or sources[source]).get("files"))
     if file not in files:
         return f"source '{source}' has no file '{file}' (known: {', '.join(sorted(files))})"
     return ""
@@ -117,9 +123,20 @@ def _files(data: dict[str, Any], component: dict[str, Any], at: Location) -> Ite
 def _synthetic(data: dict[str, Any], component: dict[str, Any], at: Location) -> Iterator[Finding]:
     weights = [text for text in _items(component.get("weights")) if isinstance(text, str)]
     sources = _mapping(data.get("sources"))
-    schemes = [_scheme(sources.get(text.partition("/")[0])) for text in weights]
-    if "synthetic" in schemes and len(weights) > 1:
+    used = {text.partition("/")[0] for text in weights}
+    from_hub = all("hub" in _mapping(sources.get(name)) for name in used)
+    schemes = [_scheme(sources.get(name)) for name in used]
+    if "synthetic" in schemes and (len(used) > 1 or (len(weights) > 1 and not from_hub)):
         yield (*at, "weights"), "a synthetic source makes all values: name it alone"
+
+
+def _weights(component: dict[str, Any], at: Location) -> Iterator[Finding]:
+    info = EXPORTERS.get(str(component.get("exporter")))
+    named = bool(component.get("weights"))
+    if info and info.parameters and not named:
+        yield at, f"names no weights, and exporter '{component['exporter']}' has parameters"
+    if info and not info.parameters and named:
+        yield (*at, "weights"), f"exporter '{component['exporter']}' has no parameters"
 
 
 def _shapes(component: dict[str, Any], at: Location) -> Iterator[Finding]:

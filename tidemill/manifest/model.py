@@ -117,6 +117,20 @@ class LimitPart(Part):
         return text
 
 
+class HubPart(Part):
+    """The real weights of a synthetic source, for who has a token: files by name → path inside."""
+
+    origin: str = Field(alias="from")
+    files: dict[InsidePath, InsidePath] = Field(min_length=1)
+
+    @field_validator("origin")
+    @classmethod
+    def _origin(cls, text: str) -> str:
+        if parse_source(text).scheme != "hf":
+            raise ValueError(f"'{text}' is not on the hub: give hf:org/name@<commit sha>")
+        return text
+
+
 class SourcePart(Part):
     """Where files come from. ``sha256`` pins the archive of a registry package."""
 
@@ -125,6 +139,7 @@ class SourcePart(Part):
     files: dict[InsidePath, FilePart] = Field(default_factory=dict)
     pickle: Reason | None = None
     scale: float = Field(default=0.02, gt=0)
+    hub: HubPart | None = None
     limits: LimitPart | None = None
 
     @field_validator("origin")
@@ -221,7 +236,6 @@ class NumericsPart(Part):
     absolute: AbsolutePart | None = None
     logits: Many[str] = ()
     top1: float | None = Field(default=None, gt=0, le=1)
-    proxy: Reason | None = None
 
 
 def _known(name: str, known: Any, what: str) -> str:
@@ -235,7 +249,7 @@ class ComponentPart(Part):
 
     exporter: str
     config: Many[str] = ()
-    weights: Many[str] = Field(min_length=1)
+    weights: Many[str] = ()
     options: dict[str, str | int | float | bool | list[int] | list[str]] = Field(
         default_factory=dict
     )
@@ -245,11 +259,17 @@ class ComponentPart(Part):
     dtypes: Many[Dtype] = Field(min_length=1)
     matrix: dict[Name, Sizes] = Field(default_factory=dict)
     targets: Many[str] = ()
-    samples: Many[SamplePart] = Field(min_length=1)
+    samples: Many[SamplePart] = ()
+    proxy: Name | None = None
+    proxied: Many[Dtype] = ()
     reference: Literal["f64", "f32"] = "f64"
     numerics: NumericsPart = NumericsPart()
     flags: dict[str, Many[str]] = Field(default_factory=dict)
     limits: dict[str, LimitPart] = Field(default_factory=dict)
+
+    def proxy_of(self, dtype: str) -> str:
+        """The component that is validated in place of this one in ``dtype``; "" for itself."""
+        return self.proxy or "" if dtype in (self.proxied or self.dtypes) else ""
 
     @field_validator("exporter")
     @classmethod

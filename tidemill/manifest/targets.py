@@ -7,7 +7,7 @@ from typing import Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from tidemill.address import split_pattern
 from tidemill.errors import FailureClass, ManifestError, UsageError
@@ -73,6 +73,13 @@ class TargetsPart(Part):
     renames: Many[RenamePart] = ()
 
 
+class RungPart(Part):
+    """Compile flags under which it works all the same, in place of those of the same name."""
+
+    name: Name
+    flags: Many[str] = Field(min_length=1)
+
+
 class Expectation(Part):
     """A known failure. It turns that failure amber until ``expires``; an unexpected pass is red."""
 
@@ -84,6 +91,7 @@ class Expectation(Part):
     issue: str
     owner: str = Field(min_length=1)
     expires: str
+    rung: RungPart | None = None
 
     @field_validator("address")
     @classmethod
@@ -108,6 +116,13 @@ class Expectation(Part):
         if not _URL.fullmatch(text):
             raise ValueError("give the https address of the issue that tracks this failure")
         return text
+
+    @field_validator("rung")
+    @classmethod
+    def _rung(cls, rung: RungPart | None, info: ValidationInfo) -> RungPart | None:
+        if rung and info.data.get("stage") != "compile":
+            raise ValueError("only a compile has rungs: other flags")
+        return rung
 
     @field_validator("expires")
     @classmethod

@@ -4,11 +4,14 @@ A verdict is stored as plain JSON by the validate step and read back years later
 be absent or of an older shape: what is not there is shown as not there, and nothing is invented.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tidemill.report.text import number_text, one_line
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,16 @@ class OutputCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """One output as people see it, and what it should look like; the files are PNG in base64."""
+
+    label: str
+    likeness: str
+    found: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """A whole verdict. ``holds`` is None where the record does not say."""
 
@@ -71,6 +84,7 @@ class Verdict:
     tried: tuple[str, ...]
     missed: tuple[str, ...]
     greedy: str
+    pictures: tuple[Picture, ...] = ()
 
     @property
     def word(self) -> str:
@@ -103,6 +117,7 @@ def read_verdict(raw: Mapping[str, Any] | None) -> Verdict | None:
         tried=tuple(map(_text, _sequence(perturbations.get("tried")))),
         missed=tuple(map(_text, _sequence(perturbations.get("missed")))),
         greedy=f"{_text(greedy.get('equal'))} of {_text(greedy.get('tokens'))}" if greedy else "",
+        pictures=tuple(_picture(one) for one in map(_mapping, _sequence(raw.get("pictures")))),
     )
 
 
@@ -122,6 +137,24 @@ def spelled(value: object) -> str:
 def _nested(value: object) -> str:
     inner = spelled(value)
     return f"({inner})" if isinstance(value, Mapping | list | tuple) else inner
+
+
+def _picture(raw: Mapping[str, Any]) -> Picture:
+    decibels, alike = _number(raw.get("psnr_db")), _number(raw.get("ssim"))
+    parts = ["equal in every byte" if decibels is None else f"PSNR {decibels:.1f} dB"]
+    parts += [] if alike is None else [f"SSIM {alike:.6f}"]
+    files = (_base64(raw.get("found")), _base64(raw.get("expected")))
+    return Picture(
+        label=f"{_text(raw.get('name'))} of {_text(raw.get('sample'))}",
+        likeness=", ".join(parts),
+        found=files[0],
+        expected=files[1],
+    )
+
+
+def _base64(value: object) -> str:
+    """What may stand in an address of a picture; "" for anything else."""
+    return value if isinstance(value, str) and _BASE64.fullmatch(value) else ""
 
 
 def _output(raw: Mapping[str, Any], *, sample: str) -> OutputCheck:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidemill.digest import digest_file
+from tidemill.digest import digest_file, is_digest
 from tidemill.errors import WorkError
 from tidemill.sources import Source
 from tidemill.sources.landing import Wanted, fetch_error, host_error, mismatch, say
@@ -67,13 +67,19 @@ def download(source: Source, wanted: Sequence[Wanted], *, folder: Path, patience
 def _land(place: _Place, *, folder: Path, patience: Patience) -> int:
     source, file = place.source, place.file
     what = f"{source.text}: file {file.name}"
-    size = persevere(lambda: _ask_size(place), what=what, patience=patience)
+    size, told = persevere(lambda: _ask(place), what=what, patience=patience)
+    expected = file.digest or told
+    if not is_digest(expected):
+        raise fetch_error(
+            f"{what}: the server does not say its sha256, and none is declared",
+            hint="declare the file with its sha256, as a source of its own",
+        )
     say(f"{file.name}: fetching {'?' if size is None else size} bytes of {file.path}")
     path = persevere(lambda: _fetch(place), what=what, patience=patience)
     got = digest_file(path)
-    if got != file.digest:
+    if got != expected:
         path.unlink()
-        raise mismatch(f"file {file.name}", expected=file.digest, got=got)
+        raise mismatch(f"file {file.name}", expected=expected, got=got)
     target = folder / file.name
     target.parent.mkdir(parents=True, exist_ok=True)
     path.rename(target)
@@ -81,8 +87,10 @@ def _land(place: _Place, *, folder: Path, patience: Patience) -> int:
     return target.stat().st_size
 
 
-def _ask_size(place: _Place) -> int | None:
-    """The file's size from a HEAD request, None where the server does not say.
+def _ask(place: _Place) -> tuple[int | None, str]:
+    """The file's size, None where the server does not say, and its ETag, from a HEAD request.
+
+    The ETag of a large file is its sha256 (Git LFS).
 
     Asked before the download because hf_hub_download hides why its own HEAD request failed.
     """
@@ -102,7 +110,7 @@ def _ask_size(place: _Place) -> int | None:
             f"{place.source.text}: the server answers with {answer}",
             hint=_CHECK_ENDPOINT,
         )
-    return about.size if about.size is None else int(about.size)
+    return about.size if about.size is None else int(about.size), about.etag or ""
 
 
 def _fetch(place: _Place) -> Path:

@@ -47,10 +47,13 @@ def mismatch(what: str, *, expected: str, got: str) -> WorkError:
     return fetch_error(f"{what}: expected sha256 {expected}, got {got}", hint=DIGEST_HINT)
 
 
-def wanted_files(files: Mapping[str, Mapping[str, str]]) -> tuple[Wanted, ...]:
+def wanted_files(
+    files: Mapping[str, Mapping[str, str]], *, pinned: bool = False
+) -> tuple[Wanted, ...]:
     """The declared files in order of name.
 
-    Raises WorkError when there are none, a path is unsafe, or a digest is not one.
+    A digest may be "" where the source's version has ``pinned`` the bytes. Raises WorkError when
+    there are none, a path is unsafe, or a digest is not one.
     """
     if not files:
         raise fetch_error("no files are declared", hint="declare each file with its sha256")
@@ -65,7 +68,7 @@ def wanted_files(files: Mapping[str, Mapping[str, str]]) -> tuple[Wanted, ...]:
                     f"file {file.name}: {path!r} leaves its folder or is not a plain path",
                     hint="use a relative path with / between its parts, without . and ..",
                 )
-        if not is_digest(file.digest):
+        if not is_digest(file.digest) and not (pinned and file.digest == ""):
             raise fetch_error(
                 f"file {file.name}: {file.digest!r} is not a sha256",
                 hint="expected 64 lower-case hex digits",

@@ -41,7 +41,6 @@ class Contract:
     reason: str = ""
     logits: tuple[str, ...] = ()
     top1: float | None = None
-    proxy: str | None = None
 
     @staticmethod
     def of(numerics: Mapping[str, Any], *, dtype: str) -> "Contract":
@@ -58,7 +57,6 @@ class Contract:
             reason=absolute["reason"] if absolute else "",
             logits=tuple(numerics.get("logits") or ()),
             top1=numerics.get("top1"),
-            proxy=numerics.get("proxy"),
         )
 
 

@@ -30,7 +30,8 @@ ARCHIVE = Path("archive")
 def run(request: Request, *, patience: Patience = Patience()) -> Response:  # noqa: B008  frozen
     """Fetch what ``request.fields`` declares into the work folder's ``out/``.
 
-    Fields: ``from`` (see tidemill.sources), ``files`` (name → path and sha256), ``sha256`` of the
+    Fields: ``from`` (see tidemill.sources), ``files`` (name → path and sha256, which ``hf:`` may
+    leave empty: the commit pins the bytes and the server names their sha256), ``sha256`` of the
     archive for ``pypi:`` and ``npm:``, ``base`` for a relative ``file:``, and ``pickle``, the
     reason why pickle-based files are allowed. Facts: ``bytes`` in all files, and ``package``.
     """
@@ -39,7 +40,7 @@ def run(request: Request, *, patience: Patience = Patience()) -> Response:  # no
         source = parse_source(fields["from"])
     except ValueError as error:
         raise fetch_error(str(error), hint="correct `from` in the manifest") from error
-    wanted = wanted_files(fields["files"])
+    wanted = wanted_files(fields["files"], pinned=source.scheme == "hf")
     say(f"fetching {len(wanted)} files of {source.text}")
     LANDING.mkdir()
     with full_disk_named():

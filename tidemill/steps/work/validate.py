@@ -20,6 +20,7 @@ from tidemill.steps.work.contract import Contract, Json, Produced, judge
 from tidemill.steps.work.dtypes import Array, load_array
 from tidemill.steps.work.greedy import Plan, agreement, decode
 from tidemill.steps.work.index import read_index, unusable
+from tidemill.steps.work.pictures import pictured
 from tidemill.steps.work.protocol import OUT, Made, Request, Response
 from tidemill.steps.work.runner import Runner, Value, device_name
 from tidemill.steps.work.verdict import conclude
@@ -44,6 +45,7 @@ def run(request: Request) -> Response:
     judged: list[Json] = []
     problems: list[str] = []
     greedy: list[Json] = []
+    pictures: list[Json] = []
     for sample in index["samples"]:
         inputs = _inputs(sample, files)
         results = runner.call(inputs)
@@ -52,13 +54,17 @@ def run(request: Request) -> Response:
             counts = f"{len(results)} outputs came, {len(expected)} are expected"
             problems.append(f"sample {sample['name']}: {counts}")
             continue
-        judged += [
-            judge(_produced(sample, output, result=result, files=files), contract)
+        made = [
+            _produced(sample, output, result=result, files=files)
             for output, result in zip(expected, results, strict=True)
         ]
+        judged += [judge(one, contract) for one in made]
+        pictures += [picture for one in made if (picture := pictured(one))]
         if sample["greedy"]:
             greedy.append(_greedy(runner, sample, inputs=inputs))
     verdict = conclude(judged, contract, problems=problems, greedy=greedy)
+    if pictures:
+        verdict["pictures"] = pictures
     verdict["device"] = fields["device"]
     verdict["device_name"] = device_name(uri)
     text = json.dumps(verdict, indent=1, allow_nan=False)

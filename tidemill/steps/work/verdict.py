@@ -31,8 +31,7 @@ def conclude(
     worst = max((one for one in judged if one["compared"]), key=_used, default={})
     return {
         "holds": not reasons,
-        "kind": "proxy" if contract.proxy else "full",
-        "proxy": contract.proxy,
+        "kind": "full",
         "vacuous": bool(vacuous),
         "reasons": reasons,
         "summary": _summary(worst),

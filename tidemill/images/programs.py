@@ -1,0 +1,80 @@
+"""Compiled programs on a device, through iree.runtime: VMFB and IRPA in, arrays in and out."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tidemill.errors import StoreError, ToolError, UsageError
+from tidemill.pixels.quality import Array
+
+SCOPE = "model"
+_Result = TypeVar("_Result")
+
+
+class Device:
+    """The device of a URI such as ``local-task`` or ``hip``.
+
+    Raises UsageError for a driver that is not built in, StoreError when there is no such device.
+    """
+
+    def __init__(self, uri: str) -> None:
+        import iree.runtime as iree  # noqa: PLC0415 - only who runs programs needs it
+
+        self.iree: Any = iree
+        known = sorted(iree.HalDriver.query())
+        if uri.partition("://")[0] not in known:
+            raise UsageError(
+                f"the IREE runtime here has no driver for {uri!r}",
+                hint=f"it has {', '.join(known)}",
+            )
+        try:
+            self.config: Any = iree.Config(device=iree.get_device(uri, cache=False))
+        except (RuntimeError, ValueError, OSError) as error:
+            raise StoreError(
+                f"there is no {uri} device here: {_first_line(error)}",
+                hint="run on a host that has one, or take --target cpu --device local-task",
+            ) from error
+
+
+class Program:
+    """Function ``main`` of one VMFB. Raises ToolError when it cannot be loaded."""
+
+    def __init__(self, device: Device, *, vmfb: Path, irpa: Path) -> None:
+        self._iree = device.iree
+        self._name = vmfb.parent.as_posix()
+        self._main = self._attempt("be loaded", lambda: self._load(device, vmfb, irpa))
+
+    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+        """The results for ``arrays``, which must have the program's types. Raises ToolError."""
+        return self._attempt("be run", lambda: self._call(arrays))
+
+    def _load(self, device: Device, vmfb: Path, irpa: Path) -> Any:
+        iree, instance = self._iree, device.config.vm_instance
+        module = iree.VmModule.copy_buffer(instance, vmfb.read_bytes())
+        index = iree.ParameterIndex()
+        index.load(str(irpa))
+        parameters = iree.create_io_parameters_module(instance, index.create_provider(scope=SCOPE))
+        hal = iree.create_hal_module(instance, device.config.device)
+        modules = [parameters, hal, module]
+        context = iree.SystemContext(vm_modules=modules, config=device.config)
+        return context.modules[module.name]["main"]
+
+    def _call(self, arrays: Sequence[Array]) -> list[Array]:
+        results = self._main(*(np.ascontiguousarray(array) for array in arrays))
+        several = results if isinstance(results, (tuple, list)) else (results,)
+        return [np.array(one.to_host()) for one in several]
+
+    def _attempt(self, done: str, act: Callable[[], _Result]) -> _Result:
+        try:
+            return act()
+        except (RuntimeError, ValueError, OSError) as error:
+            raise ToolError(
+                f"{self._name} cannot {done}: {_first_line(error)}",
+                hint="does the artifact's target fit the device? `iree-run-module` says more",
+            ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].strip()

@@ -110,12 +110,12 @@ class Graph:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What a person asks for: shell-style patterns, empty means everything."""
+    """What a person asks for: shell-style patterns, of which one must fit; none means any."""
 
-    model: str = "*"
-    component: str = "*"
-    variant: str = "*"
-    target: str = "*"
+    model: tuple[str, ...] = ()
+    component: tuple[str, ...] = ()
+    variant: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
     stage: str = ""
 
     @property
@@ -147,4 +147,7 @@ def _fits(node: Node, selection: Selection) -> bool:
         pairs += [(at.component, selection.component), (at.variant, selection.variant)]
     if node.target:
         pairs.append((node.target, selection.target))
-    return all(fnmatchcase(text, pattern) for text, pattern in pairs)
+    return all(
+        not patterns or any(fnmatchcase(text, pattern) for pattern in patterns)
+        for text, patterns in pairs
+    )

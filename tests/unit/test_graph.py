@@ -242,19 +242,23 @@ def test_translating_flags_changes_compile_nodes_only(graph: Graph) -> None:
                 "validate:tiny/encoder/f16/gfx942",
             },
         ),
-        (Selection(variant="f16", target="gfx*"), {"validate:tiny/encoder/f16/gfx942"}),
+        (Selection(variant=("f16",), target=("gfx*",)), {"validate:tiny/encoder/f16/gfx942"}),
         (
-            Selection(stage="compile", target="cpu"),
+            Selection(stage="compile", target=("cpu",)),
             {"compile:tiny/encoder/f32/cpu", "compile:tiny/encoder/f16/cpu"},
         ),
-        (Selection(stage="fetch", component="encoder"), {"fetch:tiny/package"}),
+        (Selection(stage="fetch", component=("encoder",)), {"fetch:tiny/package"}),
         (
-            Selection(stage="export", target="cpu"),
+            Selection(stage="export", target=("cpu",)),
             {"export:tiny/encoder/f32", "export:tiny/encoder/f16"},
         ),
-        (Selection(model="huge"), set()),
-        (Selection(target="tpu"), set()),
-        (Selection(component="ENCODER"), set()),
+        (Selection(model=("huge",)), set()),
+        (
+            Selection(stage="compile", variant=("f16",), target=("cpu", "gfx*")),
+            {"compile:tiny/encoder/f16/cpu", "compile:tiny/encoder/f16/gfx942"},
+        ),
+        (Selection(target=("tpu",)), set()),
+        (Selection(component=("ENCODER",)), set()),
     ],
 )
 def test_a_selection_names_nodes(graph: Graph, selection: Selection, expected: set[str]) -> None:
@@ -263,7 +267,7 @@ def test_a_selection_names_nodes(graph: Graph, selection: Selection, expected: s
 
 def test_only_an_empty_selection_is_whole() -> None:
     assert Selection().whole
-    assert not Selection(target="cpu").whole
+    assert not Selection(target=("cpu",)).whole
     assert not Selection(stage="compile").whole
 
 

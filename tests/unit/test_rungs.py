@@ -46,7 +46,7 @@ def test_a_rung_is_a_compile_and_a_validation_beside_the_one_that_fails(graph: G
 
 
 def test_who_asks_for_the_target_gets_its_rung_too(graph: Graph) -> None:
-    wanted = select(graph, Selection(target="gfx942", stage="compile"))
+    wanted = select(graph, Selection(target=("gfx942",), stage="compile"))
     assert wanted == {f"compile:{AT}", f"compile:{AT}-o0"}
 
 

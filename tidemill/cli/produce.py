@@ -45,7 +45,10 @@ def selection_options(command: Command) -> Command:
     wrapped: Any = selecting
     for name in reversed(_SELECTED):
         wrapped = click.option(
-            f"--{name}", default="*", metavar="G", help=f"Only this {name} (globs allowed)."
+            f"--{name}",
+            multiple=True,
+            metavar="G",
+            help=f"Only this {name}; globs allowed, may be repeated.",
         )(wrapped)
     selected: Command = click.option(
         "--stage", type=click.Choice(STAGES), default=None, help="Only up to this stage."

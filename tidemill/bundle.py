@@ -7,6 +7,7 @@ named by digest, and small ones (MLIR) are inside. Equal contents give equal byt
 import gzip
 import io
 import json
+import shlex
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ def make_bundle(
     files: dict[str, bytes] = {
         "README.txt": _readme(key).encode(),
         "action.json": json.dumps(action, indent=1, sort_keys=True).encode(),
-        "command.txt": (" ".join(command) + "\n").encode(),
+        "command.txt": (shlex.join(command) + "\n").encode(),
         "log.txt": log,
     }
     for path in sorted((folder / "in").rglob("*")):
@@ -53,7 +54,7 @@ def make_bundle(
         files["request.json"] = request.read_bytes()
     if cut:
         files[cut.file] = (folder / cut.file).read_bytes()
-        files[f"{FOLDER}/command.txt"] = (" ".join(cut.command) + "\n").encode()
+        files[f"{FOLDER}/command.txt"] = (shlex.join(cut.command) + "\n").encode()
         files[f"{FOLDER}/log.txt"] = cut.log.encode()
     return _archive(files)
 

@@ -37,6 +37,9 @@ from tidemill.store.contract import BlobMissing, Store
 from tidemill.toolchain.environment import Environment
 from tidemill.workfolder import place_inputs, work_folder
 
+#: What a failed compile may take to look for the dispatch that fails.
+CUT_SECONDS = 300
+
 Beat = Callable[[float, int, str], None]
 
 
@@ -243,14 +246,20 @@ def _cut(bound: Bound, log: bytes, *, place: Place, folder: Path) -> Cut | None:
     if STEPS[bound.node.stage].runner != "iree-compile":
         return None
 
+    limits = ChildLimits(seconds=CUT_SECONDS, memory_bytes=bound.node.limits.memory_bytes)
+    where = folder / "tmp" / "dispatch.txt"
+
+    def on_beat(seconds: float, memory: int) -> None:
+        if place.beat:
+            place.beat(seconds, memory, "cutting out the dispatch that fails")
+
     def run(command: Sequence[str]) -> str:
-        limits = ChildLimits(
-            seconds=bound.node.limits.seconds, memory_bytes=bound.node.limits.memory_bytes
-        )
-        where = folder / "tmp" / "dispatch.txt"
         variables = child_environment("compile", environment=place.environment, folder=folder)
-        run_child(command, folder=folder, log=where, environment=variables, limits=limits)
-        return where.read_text(encoding="utf-8", errors="replace")
+        end = run_child(
+            command, folder=folder, log=where, environment=variables, limits=limits, beat=on_beat
+        )
+        ended = end.ending == "exit"
+        return where.read_text(encoding="utf-8", errors="replace") if ended else ""
 
     with suppress(OSError):
         return cut_out(

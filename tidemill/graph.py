@@ -15,6 +15,9 @@ from tidemill.records import Stage
 
 NodeId = str
 
+#: The role of the VMFB among the inputs of a validation.
+MODULE = "module"
+
 #: Time and memory per stage where the manifest is silent.
 DEFAULT_LIMITS: Mapping[Stage, LimitPart] = {
     "fetch": LimitPart(timeout="30m", memory="2GiB"),
@@ -145,9 +148,12 @@ def _fits(node: Node, selection: Selection) -> bool:
     # The second part of a fetch's address is a source, which belongs to every component.
     if node.stage != "fetch":
         pairs += [(at.component, selection.component), (at.variant, selection.variant)]
-    if node.target:
-        pairs.append((node.target, selection.target))
-    return all(
-        not patterns or any(fnmatchcase(text, pattern) for pattern in patterns)
-        for text, patterns in pairs
+    fits = all(_any(patterns, text) for text, patterns in pairs)
+    # A rung is meant by its own name and by that of the target which people ask for.
+    return fits and (
+        not at.target or any(_any(selection.target, t) for t in (at.target, node.target))
     )
+
+
+def _any(patterns: tuple[str, ...], text: str) -> bool:
+    return not patterns or any(fnmatchcase(text, pattern) for pattern in patterns)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tidemill.address import Address
 from tidemill.exporters import EXPORTERS
-from tidemill.graph import DEFAULT_LIMITS, Graph, Input, Limits, Node, NodeId
+from tidemill.graph import DEFAULT_LIMITS, MODULE, Graph, Input, Limits, Node, NodeId
 from tidemill.manifest.hub_weights import settled
 from tidemill.manifest.model import ComponentPart, LimitPart, ManifestPart, parse_size, parse_time
 from tidemill.manifest.targets import TargetPart
@@ -33,7 +33,7 @@ def build_graph(
 
     With a ``token`` weights that are gated on the hub are fetched, else they come from a seed.
     ``folders`` says where the manifest of a model lies, for ``file:`` sources. Raises ManifestError
-    when a target has no flags for this compiler.
+    for a target without flags for this compiler.
     """
     nodes: dict[NodeId, Node] = {}
     for model in (settled(one, token=token) for one in models):
@@ -250,7 +250,7 @@ class _Variant:
         )
 
     def _validate(self, name: str, target: TargetPart, /, compiled: Node) -> Node:
-        module = Input(role="module", node=compiled.id, files=(("model.vmfb", "model.vmfb"),))
+        module = Input(role=MODULE, node=compiled.id, files=(("model.vmfb", "model.vmfb"),))
         return Node(
             stage="validate",
             address=self._on(name),

@@ -66,9 +66,21 @@ def open_mill(
         lock=lock,
         environment=environment,
         states=states,
-        notes=notes,
+        notes=(*notes, *_real_weights(manifests, models)),
         device_uri=lambda target: _uri(manifests, devices(), target=target),
     )
+
+
+def _real_weights(manifests: Manifests, models: Sequence[str] | None) -> tuple[str, ...]:
+    """Told, because they are many gigabytes."""
+    real = sorted(
+        name
+        for name, model in manifests.models.items()
+        if (models is None or name in models) and any(one.hub for one in model.sources.values())
+    )
+    if not real or not os.environ.get(TOKEN):
+        return ()
+    return (f"{TOKEN} is set: {', '.join(real)} take real weights from the hub",)
 
 
 def _cache_of(store: Store, *, folder: Path) -> Cache:

@@ -88,7 +88,8 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     ``address`` has four parts for what belongs to a target (vmfb, verdict) and three for what all
     targets of a variant share (mlir, irpa, reference). ``file`` is the path below the pull folder.
     ``compiler`` is the version of the compiler that made a VMFB, "" for all else and where releases
-    did not say yet: a carried one was made by an older compiler than its release's.
+    did not say yet: a carried one was made by an older compiler than its release's. ``rung`` are
+    the flags of a degraded VMFB, with which the compile worked when it failed with the target's.
     """
 
     address: str
@@ -101,6 +102,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     verdict: dict[str, Any] | None = None
     compiler: str = ""
+    rung: str = ""
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,13 +50,15 @@ def artifacts_of(graph: Graph, results: Mapping[str, NodeResult]) -> tuple[Artif
         if node.stage == "compile" and not node.rung_of:
             built, check, status = _module(graph, results, node)
             rung = rungs.get(name)
-            if rung and results[name].failure and results[rung.id].result:
-                # What asks for this address gets what could be made.
+            used = ""
+            if rung and results[name].amber and results[rung.id].result:
+                # Who asks for this address gets what could be made. A failure that nobody expects
+                # is no reason to: it is to be seen.
                 built, check, word = _module(graph, results, rung)
-                built = replace(built, node=node)
-                status = word[0], _degraded(word[1], rung, node, results[name])
+                built, used = replace(built, node=node), _flags(rung, node)
+                status = word[0], _degraded(word[1], used, results[name])
             shared[str(node.address.shared)][node.address.target] = status
-            artifacts += _target_artifacts(built, check, status)
+            artifacts += _target_artifacts(built, check, status, rung=used)
     for name, node in graph.nodes.items():
         if node.stage in ("export", "pack", "reference"):
             status = _shared_status(shared[str(node.address)])
@@ -75,9 +77,13 @@ def _module(
     return built, check, _status(built, check, cause=cause)
 
 
-def _degraded(reason: str, rung: Node, node: Node, failed: NodeResult) -> str:
+def _flags(rung: Node, node: Node) -> str:
+    """The flags of a rung that the node has not, which it is a rung of."""
     before = node.fields["flags"]
-    flags = " ".join(flag for flag in rung.fields["flags"] if flag not in before)
+    return " ".join(flag for flag in rung.fields["flags"] if flag not in before)
+
+
+def _degraded(reason: str, flags: str, failed: NodeResult) -> str:
     words = f"degraded to {flags}: {_lost(failed)[1]}"
     return f"{reason}; {words}" if reason else words
 
@@ -145,7 +151,9 @@ def _file(address: Address, output: Output) -> str:
     return f"{address}/{folder}{output.name}"
 
 
-def _target_artifacts(built: NodeResult, check: NodeResult, status: _Status) -> list[Artifact]:
+def _target_artifacts(
+    built: NodeResult, check: NodeResult, status: _Status, *, rung: str
+) -> list[Artifact]:
     address, (word, reason) = built.node.address, status
     if built.result is None or word in ("missing", "expected-failure"):
         return [
@@ -173,6 +181,7 @@ def _target_artifacts(built: NodeResult, check: NodeResult, status: _Status) -> 
             reason=reason,
             verdict=_brief(verdict, proxy=proxy),
             compiler=built.result.parts["tools"][COMPILER] if output.kind == "vmfb" else "",
+            rung=rung if output.kind == "vmfb" else "",
         )
         for output, key in made
     ]

@@ -10,16 +10,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from tidemill.address import Address, matches
-from tidemill.graph import Graph, Input, Node, NodeId
+from tidemill.graph import MODULE, Graph, Input, Node, NodeId
 from tidemill.manifest.targets import Expectation, RungPart
 
 
 def with_rungs(graph: Graph, expectations: Iterable[Expectation]) -> Graph:
-    """``graph`` with a compile node, and where there was one a validate node, for each rung."""
+    """``graph`` and, for each rung, a compile node with the node whose verdict counts for it.
+
+    Where that is a proxy's, the proxy is compiled and validated with the rung's flags, too.
+    """
     known = list(expectations)
-    nodes: dict[NodeId, Node] = {}
-    for name, node in graph.nodes.items():
-        nodes[name] = node
+    nodes = dict(graph.nodes)
+    for node in graph.nodes.values():
         if node.stage == "compile" and (rung := _rung_of(node, known)):
             nodes |= {one.id: one for one in _built(node, rung, graph)}
     return Graph(nodes=nodes)
@@ -32,16 +34,25 @@ def _rung_of(node: Node, expectations: Sequence[Expectation]) -> RungPart | None
 
 
 def _built(node: Node, rung: RungPart, /, graph: Graph) -> Iterator[Node]:
-    at = node.address
-    address = Address(at.model, at.component, at.variant, f"{at.target}-{rung.name}")
-    own = graph.nodes.get(f"validate:{at}")
+    judge = graph.nodes[node.judge]
+    (judged,) = (edge.node for edge in judge.inputs if edge.role == MODULE)
     flags = replaced(node.fields["flags"], rung.flags)
-    judge = f"validate:{address}" if own else node.judge
-    step = replace(node, address=address, fields={"flags": flags}, rung_of=node.id, judge=judge)
-    yield step
-    if own:
-        inputs = tuple(_moved(each, node.id, step.id) for each in own.inputs)
-        yield replace(own, address=address, inputs=inputs, rung_of=own.id)
+    for one in dict.fromkeys((node.id, judged)):
+        before = graph.nodes[one]
+        yield replace(
+            before,
+            address=_on(before.address, rung),
+            fields={"flags": flags},
+            rung_of=before.id,
+            judge=f"validate:{_on(judge.address, rung)}",
+        )
+    step = f"compile:{_on(graph.nodes[judged].address, rung)}"
+    inputs = tuple(_moved(each, judged, step) for each in judge.inputs)
+    yield replace(judge, address=_on(judge.address, rung), inputs=inputs, rung_of=judge.id)
+
+
+def _on(at: Address, rung: RungPart) -> Address:
+    return Address(at.model, at.component, at.variant, f"{at.target}-{rung.name}")
 
 
 def _moved(edge: Input, before: NodeId, after: NodeId, /) -> Input:

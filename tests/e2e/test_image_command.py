@@ -234,7 +234,7 @@ def test_the_picture_is_diffusers_own(bench: Bench, drawn: Drawn, theirs: Any) -
     assert ssim(ours, theirs["image"], peak=255) > 0.999
 
 
-def test_the_seed_and_the_prompt_decide(bench: Bench, drawn: Drawn) -> None:
+def test_the_seed_and_the_guidance_decide(bench: Bench, drawn: Drawn) -> None:
     pictures = set()
     for seed, guidance in (("1", "7.5"), ("2", "7.5"), ("1", "1"), ("1", "7.5")):
         given = ("--seed", seed, "--guidance", guidance, "--out", f"{seed}.png")

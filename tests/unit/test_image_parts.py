@@ -51,7 +51,7 @@ def chosen(*addresses: str, **changes: Any) -> dict[str, str]:
     return choose_parts(released(*addresses), **asked)
 
 
-SIZES = [f"sd/{name}/f32-latent8/cpu" for name in NAMES]
+SIZES = ["sd/text-encoder/f32/cpu", *(f"sd/{name}/f32-latent8/cpu" for name in NAMES[1:])]
 
 
 def test_the_parts_are_found_by_their_names() -> None:
@@ -71,6 +71,28 @@ def test_an_axis_decides_between_variants() -> None:
     found = chosen(*SIZES, *larger, axes=("latent16",))
     # The text encoder has one variant, which has no such axis.
     assert list(found.values()) == [SIZES[0], *larger]
+
+
+def test_several_axes_decide_together() -> None:
+    many = [
+        f"sd/unet-cfg/f32-batch{batch}-latent{size}/cpu"
+        for batch, size in ((1, 8), (1, 16), (2, 8))
+    ]
+    rest = [one for one in SIZES if "unet-cfg" not in one]
+    assert chosen(*rest, *many, axes=("batch1", "latent8"))["unet-cfg"] == many[0]
+
+
+@pytest.mark.parametrize(
+    ("axis", "said"),
+    [
+        ("latent9", "no variant of sd/euler-start/f32*/cpu is latent9"),
+        ("length8", "no component of sd has an axis of length8"),
+    ],
+)
+def test_an_axis_that_is_not_there_is_told(axis: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        chosen(*SIZES, axes=(axis,))
+    assert caught.value.message == said
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,10 @@ def test_a_proxy_that_fails_takes_what_it_stands_for_with_it(bench: Bench) -> No
             MODEL.replace("    samples:", "    proxied: [f16]\n    samples:"),
             "says which types a proxy stands for, and names no proxy",
         ),
+        (
+            PAIR + "    numerics: {factor: 9.0}\n",
+            "components.big.numerics: is validated by its proxy",
+        ),
         (PAIR + SAMPLES, "components.big.samples: is validated by its proxy"),
         (
             MODEL + BIG.replace("pooling: mean", "pooling: cls"),

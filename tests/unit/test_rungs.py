@@ -1,10 +1,12 @@
 """What fails with a target's flags, as expected, is also compiled with those of a rung."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from tests.unit.made import MODEL, Bench, failure_of, graph_of, write_workspace
+from tests.unit.test_proxies import PAIR
 from tidemill.errors import ManifestError
 from tidemill.graph import Graph, NodeId, Selection, select
 from tidemill.manifest.load import load_manifests
@@ -48,6 +50,7 @@ def test_a_rung_is_a_compile_and_a_validation_beside_the_one_that_fails(graph: G
 def test_who_asks_for_the_target_gets_its_rung_too(graph: Graph) -> None:
     wanted = select(graph, Selection(target=("gfx942",), stage="compile"))
     assert wanted == {f"compile:{AT}", f"compile:{AT}-o0"}
+    assert select(graph, Selection(target=("gfx942-o0",))) == {f"validate:{AT}-o0"}
 
 
 def test_flags_of_the_same_name_are_replaced() -> None:
@@ -61,6 +64,22 @@ def test_an_expectation_without_a_rung_changes_nothing(tmp_path: Path) -> None:
     plain = graph_of(tmp_path)
     bare = EXPECTATION.model_copy(update={"rung": None})
     assert with_rungs(plain, [bare]) == plain
+
+
+def test_a_rung_of_a_proxied_component_is_judged_by_the_proxy_with_the_same_flags(
+    tmp_path: Path,
+) -> None:
+    plain = graph_of(tmp_path, model=PAIR.replace("[f32, f16]", "[f32]"))
+    at = "tiny/big/f32/gfx942"
+    nodes = with_rungs(plain, [EXPECTATION.model_copy(update={"address": at})]).nodes
+    proxy = "tiny/encoder/f32/gfx942-o0"
+    rung, judged = nodes[f"compile:{at}-o0"], nodes[f"compile:{proxy}"]
+    assert rung.judge == judged.judge == f"validate:{proxy}"
+    assert rung.fields["flags"] == judged.fields["flags"]
+    inputs = {edge.role: edge.node for edge in nodes[f"validate:{proxy}"].inputs}
+    assert inputs["module"] == judged.id
+    assert f"validate:{at}-o0" not in nodes
+    assert set(plain.nodes) < set(nodes)
 
 
 def known_of(bench: Bench, *, failed: bool) -> dict[NodeId, NodeResult]:
@@ -94,6 +113,7 @@ def test_a_release_gives_the_rungs_module_and_says_that_it_is_degraded(bench: Be
     assert rung is not None
     module = files[f"{AT}/model.vmfb"]
     assert (module.digest, module.key) == (rung.outputs[0].digest, rung.key)
+    assert module.rung == "--opt=O0"
     assert module.status == "unvalidated"
     assert module.reason == (
         "no AMD GPU here; degraded to --opt=O0:"
@@ -108,6 +128,14 @@ def test_what_compiles_again_is_released_and_not_its_rung(bench: Bench) -> None:
     main = known[f"compile:{AT}"].result
     assert main is not None
     assert (module.digest, module.reason) == (main.outputs[0].digest, "no AMD GPU here")
+
+
+def test_a_failure_that_nobody_expects_is_not_replaced(bench: Bench) -> None:
+    known = known_of(bench, failed=True)
+    name = f"compile:{AT}"
+    known[name] = dataclasses.replace(known[name], amber="")
+    module = {one.file: one for one in artifacts_of(bench.graph, known)}[f"{AT}/model.vmfb"]
+    assert (module.status, module.digest) == ("missing", "")
 
 
 def test_a_rung_that_fails_too_leaves_the_first_failure(bench: Bench) -> None:

@@ -81,7 +81,10 @@ def image(model: str, *, out: Path, trace: Path | None, no_progress: bool, **giv
     other components.
     """
     if (given["prompt"] is None) == (given["ids"] is None):
-        raise UsageError("give either --prompt or --ids")
+        raise UsageError(
+            "give either --prompt or --ids",
+            hint="--prompt needs --tokenizer; --ids is a .npy file of token ids",
+        )
     _require("numpy", "iree.runtime", *(["tokenizers"] if given["ids"] is None else []))
     from tidemill.pixels.png import to_bytes, write_png  # noqa: PLC0415 - needs numpy
 
@@ -148,7 +151,10 @@ def _require(*packages: str) -> None:
 def _suite(given: dict[str, Any]) -> Suite:
     """What the options name, opened."""
     if bool(given["channel"]) == bool(given["release"]):
-        raise UsageError("give either --channel or --release")
+        raise UsageError(
+            "give either --channel or --release",
+            hint="`tidemill channel list` shows what there is",
+        )
     workspace, offline = given["workspace_dir"], given["offline"]
     store = store_to_pull(workspace, given["store_url"], lock=None, offline=offline)
     cache = open_cache()

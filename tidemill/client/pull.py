@@ -28,6 +28,7 @@ from tidemill.store.trouble import disk_error
 if TYPE_CHECKING:
     from tidemill.trust.follow import Trust
 
+#: Files at a time. Their bytes are used as they come, so more than processors do no harm.
 JOBS = 4
 
 

@@ -15,6 +15,8 @@ def read_array(file: Path, *, shape: Sequence[int], what: str) -> Array:
         array: Array = np.load(file, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise UsageError(f"{file} is no array: {error}", hint="give a .npy file") from error
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"{file} holds several arrays", hint="give a .npy file with one")
     if array.shape != tuple(shape):
         raise UsageError(
             f"{file} has shape {array.shape}; the model takes {what} {tuple(shape)}",

@@ -24,6 +24,7 @@ from tidemill.images.signature import Shape, Signature
 from tidemill.records import Artifact
 
 #: Role → how many arguments and results its program has.
+_DIGITS = "0123456789"
 ARITY = {
     "text-encoder": (1, 1),
     "start": (1, 4),
@@ -73,24 +74,44 @@ def choose_parts(
         ]
         wanted = f"{model}/{name}/{dtype}*/{target}"
         if not fitting:
-            there = ", ".join(sorted({one.component for one in own}))
+            same = sorted(str(one) for one in own if one.component == name)
             targets = ", ".join(sorted({one.target for one in own}))
+            others = ", ".join(sorted({one.component for one in own}))
             raise UsageError(
                 f"the release has no {wanted}, which a pipeline needs",
-                hint=f"the model has {there}; its targets are {targets}",
+                hint=f"of {name} it has {', '.join(same)}"
+                if same
+                else f"the model has {others}; its targets are {targets}",
             )
         chosen[role] = str(_the_one(fitting, axes, wanted=wanted))
+    known = {part.rstrip(_DIGITS) for one in own for part in one.variant.split("-")[1:]}
+    if odd := [axis for axis in axes if axis.rstrip(_DIGITS) not in known]:
+        raise UsageError(
+            f"no component of {model} has an axis of {', '.join(odd)}",
+            hint=f"there are {', '.join(sorted(known)) or 'none'}",
+        )
     return chosen
 
 
 def _the_one(fitting: Sequence[Address], axes: Sequence[str], *, wanted: str) -> Address:
-    asked = [one for one in fitting if set(axes) & set(one.variant.split("-"))] or fitting
+    asked = [one for one in fitting if _has(one.variant.split("-")[1:], axes)]
+    if not asked:
+        names = ", ".join(one.variant for one in fitting)
+        raise UsageError(
+            f"no variant of {wanted} is {' and '.join(axes)}", hint=f"there are {names}"
+        )
     if len(asked) > 1:
         names = ", ".join(one.variant for one in asked)
         raise UsageError(
             f"{wanted} are several: {names}", hint="decide with --axis, as in --axis latent64"
         )
     return asked[0]
+
+
+def _has(parts: Sequence[str], axes: Sequence[str]) -> bool:
+    """Whether a variant has every asked size of the axes that it has at all."""
+    names = {part.rstrip(_DIGITS) for part in parts}
+    return all(axis in parts for axis in axes if axis.rstrip(_DIGITS) in names)
 
 
 def check_fit(signatures: Mapping[str, Signature]) -> Sizes:

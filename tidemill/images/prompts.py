@@ -22,7 +22,10 @@ def token_ids(
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises nothing narrower
-        raise UsageError(f"{file} is not a tokenizer: {error}") from error
+        raise UsageError(
+            f"{file} is not a tokenizer: {error}",
+            hint="give the tokenizer.json that lies beside the model's text encoder",
+        ) from error
     own = (tokenizer.padding or {}).get("pad_id")
     filler = tokenizer.token_to_id(pad_token) if pad_token else own
     if filler is None:

@@ -26,8 +26,9 @@ def judged(
     alone = [str(one) for one in dtypes if one not in proxied]
     if alone and not component.get("samples"):
         yield at, f"has no samples: say what {', '.join(alone)} is validated with, or name a proxy"
-    if dtypes and not alone and "samples" in component:
-        yield (*at, "samples"), "is validated by its proxy: take these out, or the proxy"
+    for idle in ("samples", "numerics", "reference"):
+        if dtypes and not alone and idle in component:
+            yield (*at, idle), "is validated by its proxy: take these out, or the proxy"
     if "proxy" not in component:
         return
     able = {one: part for one, part in components.items() if one != name and _has_samples(part)}

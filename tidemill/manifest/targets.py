@@ -113,7 +113,7 @@ class Expectation(Part):
     @field_validator("issue")
     @classmethod
     def _issue(cls, text: str) -> str:
-        if not _URL.fullmatch(text):
+        if not _URL.fullmatch(text) or text.rstrip("/").endswith("/issues"):
             raise ValueError("give the https address of the issue that tracks this failure")
         return text
 

@@ -141,7 +141,8 @@ def _nested(value: object) -> str:
 
 def _picture(raw: Mapping[str, Any]) -> Picture:
     decibels, alike = _number(raw.get("psnr_db")), _number(raw.get("ssim"))
-    parts = ["equal in every byte" if decibels is None else f"PSNR {decibels:.1f} dB"]
+    parts = [] if decibels is None else [f"PSNR {decibels:.1f} dB"]
+    parts += ["equal in every byte"] if raw.get("psnr_db", "") is None else []
     parts += [] if alike is None else [f"SSIM {alike:.6f}"]
     files = (_base64(raw.get("found")), _base64(raw.get("expected")))
     return Picture(

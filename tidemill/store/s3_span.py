@@ -10,6 +10,7 @@ from tidemill.store.s3_client import Bucket, Head
 from tidemill.store.s3_trouble import (
     TRANSPORT,
     AbsentError,
+    ConditionError,
     RangeError,
     TransientError,
     Unsupported,
@@ -116,6 +117,8 @@ class Span:
         head = self._bucket.head_once(self._key, doing=self._doing)
         if head is None:
             raise AbsentError from error
+        if self._head and head.etag != self._head.etag:
+            raise ConditionError(str(error)) from error
         if head.size > self._at:
             raise TransientError(str(error)) from error
         return head

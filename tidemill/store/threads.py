@@ -26,6 +26,7 @@ class Pool(Generic[T]):
 
     def __init__(self, threads: int) -> None:
         self.stopped = threading.Event()
+        self._started = False
         self._jobs: SimpleQueue[tuple[Future[T], Callable[[], T]] | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"tidemill-store-{number}", daemon=True)
@@ -33,8 +34,6 @@ class Pool(Generic[T]):
         ]
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
         return self
 
     def __exit__(
@@ -46,11 +45,15 @@ class Pool(Generic[T]):
         self.stopped.set()
         for _ in self._threads:
             self._jobs.put(None)
-        for thread in self._threads if kind is None else ():
+        for thread in self._threads if kind is None and self._started else ():
             thread.join()  # all is done; and a process that is to fork has no threads left
 
     def submit(self, job: Callable[[], T]) -> Future[T]:
-        """The result of ``job`` once a thread has done it."""
+        """The result of ``job`` once a thread has done it; the first job starts the threads."""
+        if not self._started:
+            self._started = True
+            for thread in self._threads:
+                thread.start()
         future: Future[T] = Future()
         self._jobs.put((future, job))
         return future

@@ -38,7 +38,7 @@ def ls(
         store_of(workspace_dir, store_url), pattern, channel=channel, workspace_dir=workspace_dir
     )
     if as_json:
-        fields = ("address", "kind", "digest", "size", "status", "key", "file", "reason")
+        fields = ("address", "kind", "digest", "size", "status", "key", "file", "reason", "rung")
         say_json([one.as_dict(fields) for one in listed])
         return
     shown = Table(box=None, pad_edge=False)
@@ -51,7 +51,7 @@ def ls(
             item.kind,
             item.file.removeprefix(f"{item.address}/"),
             size_text(item.size) if item.digest else "",
-            item.status,
+            f"{item.status}, degraded" if item.rung else item.status,
             item.digest[:12],
             one.channel,
         )

@@ -172,9 +172,9 @@ def _suite(given: dict[str, Any]) -> Suite:
 
 
 def _files(suite: Suite, address: str) -> tuple[Path, Path, Path]:
-    """MLIR, VMFB and parameters of one part; says so when no device has validated it."""
+    """MLIR, VMFB and parameters of one part; says when it was not validated, or is degraded."""
     one = suite.artifacts(address)
-    if one.status != "validated":
+    if one.status != "validated" or one.reason:
         complain(f"{address} is {one.status}" + (f": {one.reason}" if one.reason else ""))
     if one.mlir is None or one.vmfb is None or one.irpa is None:
         raise UsageError(

@@ -97,7 +97,7 @@ class TorchExporter(ABC):
                 to_torch(array, input_dtype(item, dtype=precision))
                 for array, item in zip(arrays, spec.inputs, strict=True)
             ]
-            with torch.no_grad(), _precision(precision), Accumulated():
+            with torch.no_grad(), _precision(precision), _sums(precision):
                 results = model.program(*given)
             return [to_numpy(result) for result in _as_tuple(results)]
 
@@ -175,6 +175,10 @@ def to_numpy(tensor: torch.Tensor) -> Array:
 
 def _precision(precision: str) -> AbstractContextManager[Any]:
     return Widened() if precision == "f64" else nullcontext()
+
+
+def _sums(precision: str) -> AbstractContextManager[Any]:
+    return Accumulated() if precision == "f16" else nullcontext()
 
 
 def _as_tuple(results: Any) -> tuple[torch.Tensor, ...]:

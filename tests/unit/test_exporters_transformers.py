@@ -18,7 +18,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> d
 
 @pytest.mark.parametrize("label", ["sd3", "sd35"])
 def test_sd3_predicts_what_diffusers_predicts(found: dict[str, Any], label: str) -> None:
-    assert found["sd3"][label]["plain"] == 0
+    assert found["sd3"][label]["plain"] < 1e-6
     assert found["sd3"][label]["checkpoint's names"]
 
 
@@ -29,7 +29,7 @@ def test_guidance_inside_is_the_pipelines_formula(found: dict[str, Any], label: 
 
 @pytest.mark.parametrize("label", ["dev", "schnell"])
 def test_flux_predicts_what_diffusers_predicts(found: dict[str, Any], label: str) -> None:
-    assert found["flux"][label]["same"] == 0
+    assert found["flux"][label]["same"] < 1e-6
     assert found["flux"][label]["checkpoint's names"]
 
 

@@ -13,10 +13,10 @@ from tidemill.errors import UsageError
 from tidemill.graph import Graph
 from tidemill.graph_build import build_graph
 from tidemill.graph_flags import check_flags
-from tidemill.manifest.hub_weights import TOKEN
 from tidemill.manifest.load import Manifests, load_manifests
 from tidemill.mill import Mill
 from tidemill.rungs import with_rungs
+from tidemill.sources import TOKEN
 from tidemill.states import States
 from tidemill.store import open_store
 from tidemill.store.contract import Store

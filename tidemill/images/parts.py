@@ -20,11 +20,12 @@ from dataclasses import dataclass
 
 from tidemill.address import Address
 from tidemill.errors import UsageError
+from tidemill.images.sampling import TYPES
 from tidemill.images.signature import Shape, Signature
 from tidemill.records import Artifact
 
-#: Role → how many arguments and results its program has.
 _DIGITS = "0123456789"
+#: Role → how many arguments and results its program has.
 ARITY = {
     "text-encoder": (1, 1),
     "start": (1, 4),
@@ -32,8 +33,6 @@ ARITY = {
     "step": (3, 3),
     "vae-decode": (1, 1),
 }
-#: The element types that numpy has, of those that programs take.
-TYPES = frozenset({"f32", "f16", "i64"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ Call = Callable[[Sequence[Array]], list[Array]]
 #: Hears of every array by name, and of the step after which it is so (0: before the first).
 Watch = Callable[[str, int, Array], None]
 
-#: Element types as signatures name them.
+#: Element types as signatures name them, of those that numpy has.
 TYPES = {"f32": np.float32, "f16": np.float16, "i64": np.int64}
 
 

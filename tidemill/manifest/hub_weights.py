@@ -8,9 +8,6 @@ from collections.abc import Mapping
 
 from tidemill.manifest.model import ComponentPart, FilePart, ManifestPart, SourcePart
 
-#: The variable whose value the hub client sends.
-TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable
-
 
 def settled(model: ManifestPart, *, token: bool) -> ManifestPart:
     """``model`` without ``hub:``: each such source is the one or the other."""

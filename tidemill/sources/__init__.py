@@ -17,6 +17,8 @@ FORMS: dict[Scheme, str] = {
     "file": "file:folder",
     "synthetic": "synthetic:seed=7",
 }
+#: The variable that holds the token of the hub, for gated files.
+TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable
 #: Schemes whose bytes come as one archive, which is pinned by a digest of its own.
 ARCHIVED = frozenset({"pypi", "npm"})
 

@@ -15,11 +15,10 @@ from typing import Any
 
 from tidemill.digest import digest_file, is_digest
 from tidemill.errors import WorkError
-from tidemill.sources import Source
+from tidemill.sources import TOKEN, Source
 from tidemill.sources.landing import Wanted, fetch_error, host_error, mismatch, say
 from tidemill.sources.retry import Patience, TransientError, persevere, retry_after
 
-TOKEN = "HF_TOKEN"  # noqa: S105  the name of a variable
 ENDPOINT = "HF_ENDPOINT"
 _CHECK_ENDPOINT = f"check {ENDPOINT}: it must be a server that speaks the hub's protocol"
 _BUSY = frozenset({408, 425, 429})

@@ -1,0 +1,251 @@
+"""One variant of a component as nodes, from its export to its validation on each target.
+
+Pure. Nodes that all targets share (export, pack, reference) exist once per variant.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tidemill.address import Address
+from tidemill.exporters import EXPORTERS
+from tidemill.graph import DEFAULT_LIMITS, MODULE, Input, Limits, Node, NodeId
+from tidemill.manifest.model import ComponentPart, LimitPart, ManifestPart, parse_size, parse_time
+from tidemill.manifest.targets import TargetPart
+from tidemill.records import Stage
+from tidemill.sources import parse_source
+from tidemill.steps.table import STEPS
+
+
+def variants(component: ComponentPart) -> Iterator[tuple[str, dict[str, int]]]:
+    """Every dtype with every point of the matrix."""
+    axes = component.matrix
+    for dtype in component.dtypes:
+        for sizes in itertools.product(*axes.values()):
+            yield dtype, dict(zip(axes, sizes, strict=True))
+
+
+def limits_of(part: LimitPart) -> Limits:
+    """A manifest's limits in seconds and bytes."""
+    return Limits(seconds=parse_time(part.timeout), memory_bytes=parse_size(part.memory))
+
+
+def _limits(stage: Stage, component: ComponentPart) -> Limits:
+    return limits_of(component.limits.get(stage, DEFAULT_LIMITS[stage]))
+
+
+@dataclass(frozen=True, kw_only=True)  # no slots: they exclude cached properties
+class Variant:
+    """One point of a component's matrix."""
+
+    model: ManifestPart
+    name: str
+    component: ComponentPart
+    dtype: str
+    axis: Mapping[str, int]
+
+    @functools.cached_property
+    def address(self) -> Address:
+        """Its address; the variant's name is derived from the axes, dtype first."""
+        return _address(self.model.name, self.name, self.dtype, self.axis)
+
+    @functools.cached_property
+    def program(self) -> dict[str, Any]:
+        """The fields that every step which runs the exporter has."""
+        component = self.component
+        return {
+            "exporter": component.exporter,
+            "dtype": self.dtype,
+            "options": dict(component.options),
+            "inputs": _inputs(component, self.axis),
+            "dynamic": {k: {"min": d.min, "max": d.max} for k, d in component.dimensions.items()},
+        }
+
+    @functools.cached_property
+    def numerics(self) -> dict[str, Any]:
+        """The fields that say what a verdict demands."""
+        part, dtype = self.component.numerics, self.dtype
+        absolute = part.absolute if part.absolute and dtype in part.absolute.dtypes else None
+        return {
+            "factor": part.factor,
+            "absolute": (
+                {"max_abs": absolute.max_abs, "reason": absolute.reason} if absolute else None
+            ),
+            "logits": list(part.logits),
+            "top1": part.top1,
+            # Where a reason stood once. Proxies are components now; keys have not moved for it.
+            "proxy": None,
+        }
+
+    def shared(self) -> tuple[Node, ...]:
+        """Export, pack and reference: what all targets share."""
+        component, program = self.component, self.program
+        config = self._files("config", component.config)
+        weights = self._files("weights", component.weights)
+        values = {"synthetic": self._synthetic(), "pickle": self._pickle()}
+        weightless = EXPORTERS[component.exporter].weightless
+        export = self._torch_node(
+            "export",
+            {**program, "synthetic": None, "pickle": False},
+            config if weightless else config + weights,
+        )
+        pack = self._torch_node("pack", {**program, **values}, config + weights)
+        if component.proxy_of(self.dtype):
+            # Values from a seed are there for their verdict, which here is another component's.
+            return (export,) if values["synthetic"] else (export, pack)
+        samples, tokenizers = _samples(component, self.dtype)
+        reference: dict[str, Any] = {"samples": samples, "precision": component.reference}
+        if component.outputs:
+            reference["outputs"] = list(component.outputs)
+        judge = self._torch_node(
+            "reference",
+            {**program, **values, **reference},
+            config + weights + self._files("tokenizer", tokenizers),
+            tools=("tokenizers",) if tokenizers else (),
+        )
+        return export, pack, judge
+
+    def _torch_node(
+        self,
+        stage: Stage,
+        fields: Mapping[str, Any],
+        /,
+        inputs: Iterable[Input],
+        *,
+        tools: Iterable[str] = (),
+    ) -> Node:
+        info = EXPORTERS[self.component.exporter]
+        return Node(
+            stage=stage,
+            address=self.address,
+            fields=fields,
+            inputs=tuple(inputs),
+            tools=tuple(sorted({*STEPS[stage].tools, *info.packages, *tools})),
+            code=(*STEPS[stage].code, info.module),
+            limits=_limits(stage, self.component),
+        )
+
+    def _files(self, role: str, references: Iterable[str]) -> list[Input]:
+        by_source: dict[str, list[tuple[str, str]]] = {}
+        for reference in references:
+            source, _, file = reference.partition("/")
+            if file:
+                by_source.setdefault(source, []).append((file, file))
+        return [
+            Input(role=role, node=f"fetch:{self.model.name}/{source}", files=tuple(files))
+            for source, files in by_source.items()
+        ]
+
+    def _synthetic(self) -> dict[str, Any] | None:
+        for reference in self.component.weights:
+            source = self.model.sources[reference.partition("/")[0]]
+            parsed = parse_source(source.origin)
+            if parsed.scheme == "synthetic":
+                return {"seed": parsed.seed, "scale": source.scale}
+        return None
+
+    def _pickle(self) -> bool:
+        """Whether some source may be a pickle. Its reason is for people and no part of a key."""
+        used = (reference.partition("/")[0] for reference in self.component.weights)
+        return any(self.model.sources[source].pickle for source in used)
+
+    def of_targets(
+        self, chosen: Iterable[str], targets: Mapping[str, TargetPart], /, compiler: str
+    ) -> Iterator[Node]:
+        """Compile and validate for every target of ``chosen``."""
+        for name in chosen:
+            component, target = self.component, targets[name]
+            flags = [
+                *target.flags_for(compiler, name=name),
+                *component.flags.get("all", ()),
+                *component.flags.get(name, ()),
+            ]
+            compiled = self._compile(name, flags)
+            yield compiled
+            if not component.proxy_of(self.dtype):
+                yield self._validate(name, target, compiled)
+
+    def _on(self, target: str) -> Address:
+        at = self.address
+        return Address(at.model, at.component, at.variant, target)
+
+    def _judge(self, target: str) -> NodeId:
+        """The node whose verdict counts on ``target``: the own one, or that of the proxy."""
+        address, proxy = self.address, self.component.proxy_of(self.dtype)
+        if proxy:
+            axis = dict(variants(self.model.components[proxy]))[self.dtype]
+            address = _address(self.model.name, proxy, self.dtype, axis)
+        return f"validate:{Address(address.model, address.component, address.variant, target)}"
+
+    def _compile(self, target: str, flags: list[str]) -> Node:
+        mlir = Input(
+            role="mlir", node=f"export:{self.address}", files=(("model.mlir", "model.mlir"),)
+        )
+        return Node(
+            stage="compile",
+            address=self._on(target),
+            fields={"flags": flags},
+            inputs=(mlir,),
+            judge=self._judge(target),
+            tools=STEPS["compile"].tools,
+            code=STEPS["compile"].code,
+            limits=_limits("compile", self.component),
+        )
+
+    def _validate(self, name: str, target: TargetPart, /, compiled: Node) -> Node:
+        module = Input(role=MODULE, node=compiled.id, files=(("model.vmfb", "model.vmfb"),))
+        return Node(
+            stage="validate",
+            address=self._on(name),
+            fields={
+                "device": target.device,
+                "function": "main",
+                "dtype": self.dtype,
+                "inputs": self.program["inputs"],
+                "numerics": self.numerics,
+            },
+            inputs=(
+                module,
+                Input(role="parameters", node=f"pack:{self.address}"),
+                Input(role="reference", node=f"reference:{self.address}"),
+            ),
+            tools=STEPS["validate"].tools,
+            code=STEPS["validate"].code,
+            limits=_limits("validate", self.component),
+            device=name,
+        )
+
+
+def _address(model: str, component: str, dtype: str, axis: Mapping[str, int]) -> Address:
+    sizes = [f"{name}{size}" for name, size in axis.items()]
+    return Address(model, component, "-".join([dtype, *sizes]))
+
+
+def _inputs(component: ComponentPart, axis: Mapping[str, int]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "dtype": part.dtype,
+            "shape": [
+                axis.get(size, size) if isinstance(size, str) else size for size in part.shape
+            ],
+        }
+        for name, part in component.inputs.items()
+    ]
+
+
+def _samples(component: ComponentPart, dtype: str) -> tuple[list[dict[str, Any]], list[str]]:
+    samples, tokenizers = [], []
+    for part in component.samples:
+        sample = part.model_dump(by_alias=True, exclude_none=True, exclude={"greedy"})
+        sample.setdefault("text", None)
+        if part.text:
+            tokenizers.append(part.text.tokenizer)
+            sample["text"]["tokenizer"] = part.text.tokenizer.partition("/")[2]
+            sample["text"]["texts"] = list(part.text.texts)
+        greedy = part.greedy if part.greedy and dtype in part.greedy.dtypes else None
+        sample["greedy"] = {"tokens": greedy.tokens} if greedy else None
+        samples.append(sample)
+    return samples, list(dict.fromkeys(tokenizers))

@@ -71,6 +71,12 @@ EXPORTERS = {
         options=_TORCH | {"positions"},
         driver="cached_lm",
     ),
+    "cached_gguf": ExporterInfo(
+        module="tidemill.exporters.cached_gguf",
+        packages=("gguf", "torch", "transformers"),
+        options=_TORCH | {"positions"},
+        driver="cached_lm",
+    ),
     "cached_llama2c": ExporterInfo(
         module="tidemill.exporters.cached_llama2c",
         packages=("torch", "transformers"),

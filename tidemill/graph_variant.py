@@ -186,9 +186,7 @@ class Variant:
         return f"validate:{Address(address.model, address.component, address.variant, target)}"
 
     def _compile(self, target: str, flags: list[str]) -> Node:
-        mlir = Input(
-            role="mlir", node=f"export:{self.address}", files=(("model.mlir", "model.mlir"),)
-        )
+        mlir = Input(role="mlir", node=f"export:{self.address}", files=_same("model.mlir"))
         return Node(
             stage="compile",
             address=self._on(target),
@@ -202,16 +200,16 @@ class Variant:
         )
 
     def _validate(self, name: str, target: TargetPart, /, compiled: Node) -> Node:
-        module = Input(role=MODULE, node=compiled.id, files=(("model.vmfb", "model.vmfb"),))
+        module = Input(role=MODULE, node=compiled.id, files=_same("model.vmfb"))
         driver = EXPORTERS[self.component.exporter].driver
         inputs = [
             module,
-            Input(role="parameters", node=f"pack:{self.address}"),
+            Input(role="parameters", node=f"pack:{self.address}", files=_same("model.irpa")),
             Input(role="reference", node=f"reference:{self.address}"),
         ]
         if driver != MAIN:
-            file = (("config.json", "config.json"),)
-            inputs.append(Input(role="config", node=f"export:{self.address}", files=file))
+            config = _same("config.json")
+            inputs.append(Input(role="config", node=f"export:{self.address}", files=config))
         return Node(
             stage="validate",
             address=self._on(name),
@@ -229,6 +227,11 @@ class Variant:
             device=name,
             toolchain=self.toolchain,
         )
+
+
+def _same(name: str) -> tuple[tuple[str, str], ...]:
+    """One output, under its own name."""
+    return ((name, name),)
 
 
 def _address(model: str, component: str, dtype: str, axis: Mapping[str, int]) -> Address:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoTokenizer
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from tidemill.errors import FailureClass, WorkError
@@ -67,6 +68,16 @@ class CachedGguf(Cached, CausalLm):
             raise _fault(f"{label} is of another model than config.json: {'; '.join(wrong)}")
         return GgufSource(loaded["tensors"])
 
+    def tokenizer(self, spec: Spec) -> str:
+        """The tokenizer of the GGUF file."""
+        ((label, path),) = spec.weights.items()
+        try:
+            found = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+        except (ValueError, KeyError, OSError, NotImplementedError) as error:
+            raise _unreadable(f"the tokenizer of {label}", error) from error
+        text: str = found.backend_tokenizer.to_str()
+        return text
+
 
 def differences(told: Mapping[str, Any], config: Any) -> list[str]:
     """Where what a GGUF file says of itself is not what ``config`` says."""
@@ -91,9 +102,13 @@ def _load(path: Path, *, model: Any, label: str) -> dict[str, Any]:
             str(path), return_tensors=True, model_to_load=model
         )
     except (ValueError, KeyError, OSError, NotImplementedError, IndexError) as error:
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise _fault(f"{label} is not a GGUF file that transformers can read: {why}") from error
+        raise _unreadable(label, error) from error
     return loaded
+
+
+def _unreadable(what: str, error: Exception) -> WorkError:
+    why = (str(error) or type(error).__name__).splitlines()[0]
+    return _fault(f"{what} cannot be read by transformers as GGUF: {why}")
 
 
 def _fault(message: str) -> WorkError:

@@ -29,7 +29,7 @@ from tidemill.exporters.mlir import require_parameters
 from tidemill.exporters.modes import Accumulated, Widened
 from tidemill.exporters.torch_exporter import TorchExporter, to_numpy
 
-CONFIG = "config.json"
+CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 
 
 class Cached(TorchExporter):
@@ -61,6 +61,18 @@ class Cached(TorchExporter):
             "parameter_bytes": sum(item.tensor.nbytes for item in external),
             "mlir_bytes": target.stat().st_size,
         }
+
+    def pack(self, spec: Spec, target: Path) -> Mapping[str, Any]:
+        """Write the IRPA, and beside it ``tokenizer.json`` where there is a tokenizer."""
+        facts = super().pack(spec, target)
+        if text := self.tokenizer(spec):
+            target.with_name(TOKENIZER).write_text(text, encoding="utf-8")
+        return facts
+
+    def tokenizer(self, spec: Spec) -> str:
+        """The text of the model's tokenizer.json; "" where nothing declared has one."""
+        file = spec.config.get(TOKENIZER)
+        return file.read_text(encoding="utf-8") if file else ""
 
     def program(self, spec: Spec, precision: str) -> "Eager":
         """The model itself, see ``Exporter``; it can also generate."""

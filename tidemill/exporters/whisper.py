@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from transformers import WhisperConfig
+from transformers import AttentionInterface, AttentionMaskInterface, WhisperConfig
+from transformers.masking_utils import eager_mask
 
 from tidemill.errors import FailureClass, WorkError
 from tidemill.exporters.architecture import Architecture
@@ -51,6 +52,9 @@ PARTS = {
     "final_layer_norm": "mlp_ln",
     "embed_tokens": "token_embedding",
 }
+
+#: What transformers knows ``attend`` by.
+ATTENTION = "tidemill_whisper"
 
 
 class OpenAiSource:
@@ -142,11 +146,34 @@ class WhisperExporter(TorchExporter):
 
 
 def whisper_config(spec: Spec) -> WhisperConfig:
-    """The configuration, set to eager attention. Raises WorkError when it is of another family."""
+    """The configuration, set to ``attend``. Raises WorkError when it is of another family."""
     config: WhisperConfig = configuration_of(WhisperConfig, spec)
-    # Fused attention is several times slower through IREE's CPU backend.
-    config._attn_implementation = "eager"
+    AttentionInterface.register(ATTENTION, attend)
+    AttentionMaskInterface.register(ATTENTION, eager_mask)
+    config._attn_implementation = ATTENTION
     return config
+
+
+def attend(
+    module: nn.Module,  # noqa: ARG001 - transformers calls every attention so
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float,
+    **_others: Any,
+) -> tuple[torch.Tensor, None]:
+    """Eager attention whose weights sum to one in float32, as most other families have it.
+
+    Whisper's own takes a softmax of half types, which IREE's CPU backend cannot lower over two
+    dynamic dimensions (it asks for 2^59 bytes of stack). In float32 the two are the same.
+    """
+    scores = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    return torch.matmul(weights, value).transpose(1, 2).contiguous(), None
 
 
 def first_of(module: nn.Module, **given: Any) -> torch.Tensor:

@@ -29,6 +29,7 @@ COMMANDS = {
     "ls": ("consume", "ls", "List released artifacts."),
     "show": ("consume", "show", "Show artifacts with their verdicts and records."),
     "pull": ("pulling", "pull", "Copy released artifacts to a folder, verified."),
+    "transcribe": ("transcribe", "transcribe", "Write down speech with released programs alone."),
     "image": ("image", "image", "Draw a picture with released programs alone."),
     "torch-models": ("torch_models", "torch_models", "Write a release as iree-test-suites' tests."),
     "verify": ("consume", "verify", "Hash every blob that a channel's release names."),

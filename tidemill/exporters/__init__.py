@@ -141,6 +141,16 @@ EXPORTERS = {
         packages=_DIFFUSERS,
         options=_TORCH,
     ),
+    "whisper_encoder": ExporterInfo(
+        module="tidemill.exporters.whisper_encoder",
+        packages=("torch", "transformers"),
+        options=_TORCH,
+    ),
+    "whisper_decoder": ExporterInfo(
+        module="tidemill.exporters.whisper_decoder",
+        packages=("torch", "transformers"),
+        options=_TORCH,
+    ),
     "onnx": ExporterInfo(
         module="tidemill.exporters.onnx",
         packages=("onnx",),

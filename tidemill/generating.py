@@ -15,19 +15,26 @@ TYPES = {"f32": np.float32, "f16": np.float16}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSizes:
-    """Keys and values are each [layers, batch, heads, positions, width] of ``dtype``."""
+    """Keys and values are each [layers, batch, heads, positions, width] of ``dtype``.
+
+    A prompt has at most ``longest`` tokens; a text ends with one of ``ends``.
+    """
 
     layers: int
     heads: int
     positions: int
     width: int
     dtype: str
+    longest: int
+    ends: frozenset[int]
 
 
 def read_sizes(config: Path) -> CacheSizes:
     """What an artifact's config.json says of its cache. Raises UsageError when it says nothing."""
     try:
-        sizes = CacheSizes(**json.loads(config.read_text(encoding="utf-8"))["cache"])
+        raw = json.loads(config.read_text(encoding="utf-8"))
+        ends = frozenset(int(one) for one in raw["ends"])
+        sizes = CacheSizes(**raw["cache"], longest=int(raw["longest_prompt"]), ends=ends)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"{config.name} does not say the shape of a cache: {error!r}",

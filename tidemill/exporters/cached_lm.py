@@ -23,7 +23,7 @@ from transformers import GenerationConfig
 from tidemill.exporters.architecture import Architecture
 from tidemill.exporters.base import Array, Exporter, Spec
 from tidemill.exporters.cached_program import Conversation
-from tidemill.exporters.cached_spec import cache_of, require_inputs
+from tidemill.exporters.cached_spec import cache_of, dimensions, ends_of, require_inputs
 from tidemill.exporters.causal_lm import CausalLm
 from tidemill.exporters.mlir import require_parameters
 from tidemill.exporters.modes import Accumulated, Widened
@@ -52,7 +52,11 @@ class Cached(TorchExporter):
         from tidemill.exporters.cached_lowering import write_functions  # noqa: PLC0415
 
         write_functions(model.named, spec, target=target)
-        about = {"driver": "cached_lm", "cache": cache_of(model.named, spec)}
+        about = {
+            "cache": cache_of(model.named, spec),
+            "ends": ends_of(model.named),
+            "longest_prompt": dimensions(spec)[1].max,
+        }
         text = json.dumps(about, indent=1, sort_keys=True)
         target.with_name(CONFIG).write_text(text + "\n", encoding="utf-8")
         require_parameters(target, (item.name for item in external))

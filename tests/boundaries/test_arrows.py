@@ -17,14 +17,16 @@ TOPS = ("tidemill", "tasks", "pipelines", "ci")
 
 #: From what everybody may use to what nobody may.
 LAYERS = (
-    "tidemill errors digest interrupts processors",
+    "tidemill errors digest interrupts processors sizes",
     "address records sources child code workspace exporters pixels",
     "protocol steps store retention diff",
     "keeping trust events copies",
     "manifest cache channels failures workfolder toolchain report cutting",
     "graph client ending sweeping compare moves bundle command",
     "graph_variant",
-    "graph_build graph_flags keys expectations release policy rungs pytest_plugin images",
+    "graph_benchmark",
+    "graph_build graph_flags graph_measured keys expectations release policy rungs",
+    "pytest_plugin images",
     "states execute",
     "mill repro",
     "opening",
@@ -37,7 +39,7 @@ LEVEL = {room: level for level, line in enumerate(LAYERS) for room in line.split
 #: What runs in a child process under the toolchain's interpreter: nobody else imports it, and it
 #: imports nothing that the orchestrator needs another package for.
 WORK = {"work", "exporter"}
-WORK_MAY_USE = {*WORK, "errors", "digest", "protocol", "exporters", "sources", "pixels"}
+WORK_MAY_USE = {*WORK, "errors", "digest", "protocol", "exporters", "sources", "pixels", "sizes"}
 CLIENT_MAY_USE = {
     "client",
     "address",
@@ -120,7 +122,7 @@ def room_of(module: str) -> str:
     match parts[1:]:
         case ["exporters", _, *_]:
             return "exporter"
-        case ["steps", "work", "protocol"]:
+        case ["steps", "work", "protocol" | "benchmark_command"]:
             return "protocol"
         case ["steps", "work", *_]:
             return "work"

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from tidemill.exporters import EXPORTERS
-from tidemill.manifest.model import Dtype
+from tidemill.manifest.benchmark_checks import benchmarked
+from tidemill.manifest.parts import Dtype
 from tidemill.manifest.problems import Location, Problem
 from tidemill.manifest.proxies import judged
 from tidemill.manifest.yaml_source import Document
@@ -42,6 +43,7 @@ def crosscheck(document: Document, *, targets: Mapping[str, object]) -> list[Pro
         findings += _options(component, at)
         findings += _logits(component, at)
         findings += _repeated(component, at)
+        findings += benchmarked(component, at, targets=targets)
         findings += judged(_mapping(data.get("components")), name, targets=targets)
     return [document.problem(location, message) for location, message in findings]
 

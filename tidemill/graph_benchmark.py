@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tidemill.exporters import EXPORTERS
+from tidemill.exporters import EXPORTERS, MAIN
 from tidemill.graph import MODULE, Graph, Input, Node
 from tidemill.graph_variant import Variant, own_limits
 from tidemill.manifest.benchmarks import FLOAT, BenchmarkPart, FunctionPart
@@ -97,10 +97,19 @@ def _inputs(
         files = tuple((name, name) for name in dict.fromkeys(given))
         yield Input(role="reference", node=f"reference:{at}", files=files)
     if any(CONFIG in text for one in part.functions for text in _texts(one)):
-        yield from variant.files("sizes", component.config[:1])
+        yield from _sizes(variant)
     if part.peers:
         yield from variant.files("config", component.config)
         yield from variant.files("weights", component.weights)
+
+
+def _sizes(variant: Variant) -> Iterator[Input]:
+    """The file that ``config.`` means: what export tells the driver, else the model's own."""
+    if EXPORTERS[variant.component.exporter].driver != MAIN:
+        file = (("config.json", "config.json"),)
+        yield Input(role="sizes", node=f"export:{variant.address}", files=file)
+    else:
+        yield from variant.files("sizes", variant.component.config[:1])
 
 
 def _texts(function: FunctionPart) -> Iterator[str]:

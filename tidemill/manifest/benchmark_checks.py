@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tidemill.exporters import EXPORTERS, MAIN
 from tidemill.manifest.benchmarks import FLOAT
 from tidemill.manifest.problems import Location
 from tidemill.sizes import CONFIG, factors, places
@@ -30,9 +31,25 @@ def benchmarked(
         if isinstance(name, str) and name in seen:
             yield (*here, "name"), f"duplicate name '{name}'"
         seen.add(str(name))
+        yield from _own_functions(component, function, here)
         yield from _sample(component, function, here)
         yield from _dims(component, function, here)
         yield from _sizes(component, function, here)
+
+
+def _driven(component: Mapping[str, Any]) -> bool:
+    """Whether the functions of its program take something else than its declared inputs."""
+    info = EXPORTERS.get(str(component.get("exporter")))
+    return info is not None and info.driver != MAIN
+
+
+def _own_functions(
+    component: Mapping[str, Any], function: Mapping[str, Any], here: Location
+) -> Iterator[_Finding]:
+    for way in ("sample", "dims"):
+        if way in function and _driven(component):
+            name = component["exporter"]
+            yield (*here, way), f"the functions of exporter '{name}' take others: give 'inputs'"
 
 
 def _sample(
@@ -77,7 +94,7 @@ def _sizes(
     for where, text in texts:
         for name in _factors(text):
             if name.startswith(CONFIG):
-                if not component.get("config"):
+                if not component.get("config") and not _driven(component):
                     yield where, f"'{name}': this component has no 'config'"
             elif not name.isdecimal() and name not in known:
                 there = ", ".join(sorted(known)) or "none"

@@ -1,7 +1,8 @@
 """Working half of one peer of a benchmark: the same inputs and threads through another runtime.
 
 * ``torch_eager``, ``torch_inductor``: the very module that was exported, with its real weights, in
-  the variant's element type; tensors are made before the clock runs, as IREE's tool does it.
+  the variant's element type; tensors are made before the clock runs, as IREE's tool does it. Of a
+  language model with a cache that is the module of each function.
 * ``onnxruntime``: the ONNX file itself, on its CPU provider.
 
 A peer that has nothing to run for a function says why in that function's row; so does one that
@@ -9,6 +10,7 @@ fails. How long the first call takes is told apart: that is when a compiler work
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,13 +20,15 @@ import numpy as np
 
 from tidemill.errors import FailureClass, WorkError
 from tidemill.exporters.base import Spec
-from tidemill.steps.work.dtypes import Array, from_bf16_bits
+from tidemill.steps.work.dtypes import HOLDERS, Array, from_bf16_bits
 from tidemill.steps.work.protocol import Request, Response
 from tidemill.steps.work.spec import exporter_of, spec_of
 
+MAIN = "main"
 Call = Callable[[], object]
-Prepare = Callable[[Sequence[Array]], Call]
-_RAW_BF16 = np.dtype("V2")
+#: A function's name and arguments, each with its element type → what to call.
+Prepare = Callable[[str, Sequence[tuple[Array, str]]], Call]
+_TEXT = re.compile(r"(?P<sizes>(?:\d+x)*)[su]?(?P<type>[a-z]+\d+)(?:=(?P<value>[-+.\w]+))?")
 _MESSAGE = 300
 
 
@@ -37,13 +41,12 @@ def run(request: Request) -> Response:
 
 
 def _row(prepare: Prepare, work: Mapping[str, Any], *, fields: Mapping[str, Any]) -> dict[str, Any]:
-    files = [Path(one[1:]) for one in work["inputs"] if one.startswith("@")]
-    if work["function"] != "main" or len(files) < len(work["inputs"]):
-        return {"why": "does main only, with the inputs of a sample or of dims"}
     try:
-        call = prepare([_read(path) for path in files])
+        call = prepare(work["function"], [read(one) for one in work["inputs"]])
         first = _seconds(call)
         times = timed(call, repetitions=fields["repetitions"], seconds=fields["seconds"])
+    except WorkError as error:
+        return {"why": error.message}
     except Exception as error:  # noqa: BLE001 - whatever another runtime raises is its row
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         return {"why": f"{type(error).__name__}: {line}"[:_MESSAGE]}
@@ -68,16 +71,30 @@ def _seconds(call: Call) -> float:
     return time.perf_counter() - start
 
 
-def _read(path: Path) -> Array:
-    array: Array = np.load(path, allow_pickle=False)
-    return from_bf16_bits(array.view(np.uint16)) if array.dtype == _RAW_BF16 else array
+def read(given: str) -> tuple[Array, str]:
+    """An input as IREE's tool takes it, ``@file.npy`` or ``4x128xsi64=1``, and its element type.
+
+    Raises WorkError for values that are not one number for all elements.
+    """
+    if given.startswith("@"):
+        array: Array = np.load(Path(given[1:]), allow_pickle=False)
+        if array.dtype == np.dtype("V2"):
+            return from_bf16_bits(array.view(np.uint16)), "bf16"
+        names = {holder: name for name, holder in HOLDERS.items() if name != "bf16"}
+        return array, names[array.dtype]
+    match = _TEXT.fullmatch(given)
+    dtype = match["type"] if match else ""
+    if match is None or dtype not in HOLDERS:
+        raise WorkError(FailureClass.EXPORT, f"cannot make the input {given} here")
+    shape = [int(size) for size in match["sizes"].split("x") if size]
+    return np.full(shape, float(match["value"] or 0), HOLDERS[dtype]), dtype
 
 
 def _torch(request: Request, spec: Spec, threads: int, /, *, compiled: bool) -> Prepare:
     import torch  # noqa: PLC0415 - onnxruntime does without it
 
     from tidemill.exporters.torch_exporter import TorchExporter, to_torch  # noqa: PLC0415
-    from tidemill.exporters.trace import input_dtype  # noqa: PLC0415
+    from tidemill.exporters.trace import DTYPES  # noqa: PLC0415
 
     exporter = exporter_of(request)
     if not isinstance(exporter, TorchExporter):
@@ -87,13 +104,11 @@ def _torch(request: Request, spec: Spec, threads: int, /, *, compiled: bool) -> 
     # What its program() runs. That file is part of every export's key: nothing is added to it.
     model, external = exporter._built(spec, spec.dtype)
     exporter._fill(spec, external)
-    program: Callable[..., object] = torch.compile(model.program) if compiled else model.program
 
-    def prepare(arrays: Sequence[Array]) -> Call:
-        given = [
-            to_torch(array, input_dtype(item, dtype=spec.dtype))
-            for array, item in zip(arrays, spec.inputs, strict=True)
-        ]
+    def prepare(function: str, arguments: Sequence[tuple[Array, str]]) -> Call:
+        given = [to_torch(array, DTYPES[dtype]) for array, dtype in arguments]
+        module = _module_of(function, model, exporter=exporter)
+        program: Callable[..., object] = torch.compile(module) if compiled else module
 
         def call() -> object:
             with torch.no_grad():
@@ -102,6 +117,20 @@ def _torch(request: Request, spec: Spec, threads: int, /, *, compiled: bool) -> 
         return call
 
     return prepare
+
+
+def _module_of(function: str, model: Any, *, exporter: object) -> Any:
+    """The module that became ``function``. Raises WorkError when there is none."""
+    if type(exporter).__module__.startswith("tidemill.exporters.cached_"):
+        # Loads transformers, which other families may do without.
+        from tidemill.exporters.cached_program import Decode, Prefill  # noqa: PLC0415
+
+        functions = {"prefill": Prefill, "decode": Decode}
+        if function in functions:
+            return functions[function](model.named)
+    elif function == MAIN:
+        return model.program
+    raise WorkError(FailureClass.EXPORT, f"there is no torch module of function {function}")
 
 
 def _torch_eager(request: Request, spec: Spec, threads: int, /) -> Prepare:
@@ -124,8 +153,9 @@ def _onnxruntime(request: Request, spec: Spec, threads: int, /) -> Prepare:
         os.fspath(models[0]), options, providers=["CPUExecutionProvider"]
     )
 
-    def prepare(arrays: Sequence[Array]) -> Call:
-        feed = {item.name: array for item, array in zip(spec.inputs, arrays, strict=True)}
+    def prepare(function: str, arguments: Sequence[tuple[Array, str]]) -> Call:
+        del function  # an ONNX model has one
+        feed = {item.name: array for item, (array, _) in zip(spec.inputs, arguments, strict=True)}
         return lambda: session.run(None, feed)
 
     return prepare

@@ -32,7 +32,7 @@ from tidemill.steps.work.spread import Json, NoMeasurement, repetitions_of, spre
 
 MODULE, PARAMETERS, RESULT = "model.vmfb", "model.irpa", "benchmark.json"
 DEVICE_URI = "TIDEMILL_DEVICE_URI"
-#: More workers than this IREE's task system does not make.
+#: IREE's own bound of workers (--task_topology_max_group_count): more are no faster there.
 MOST_THREADS = 64
 _DECLARED = "correct `benchmark.functions` in the manifest"
 _LINES = 3

@@ -1,6 +1,7 @@
 """Runs a peer in a process of its own: its memory, threads and crashes are not the benchmark's."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -47,7 +48,10 @@ def measured_peer(
     }
     text = Request(step="peer", fields=asked, inputs=inputs).to_json()
     (folder / REQUEST).write_text(text, encoding="utf-8")
-    ended = subprocess.run([sys.executable, "-P", str(_MAIN)], cwd=folder, check=False)
+    # Set for steps that run beside others; this one has the machine to itself.
+    spinning = {name: text for name, text in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    command = [sys.executable, "-P", str(_MAIN)]
+    ended = subprocess.run(command, cwd=folder, env=spinning, check=False)
     try:
         answer = read_response(folder)
     except (FileNotFoundError, ValueError):

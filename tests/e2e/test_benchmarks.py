@@ -125,6 +125,24 @@ def test_a_benchmark_that_fails_is_red_and_holds_up_no_release(
     assert not [one for one in listed if one["kind"] == "benchmark"]
 
 
+def test_nothing_of_the_same_run_is_beside_a_benchmark(measured: tuple[Workbench, Done]) -> None:
+    bench, done = measured
+    log = bench.root / ".tidemill/runs" / done.json["run"] / "events.jsonl"
+    running: set[str] = set()
+    beside: dict[str, set[str]] = {}
+    for event in map(json.loads, log.read_text(encoding="utf-8").splitlines()):
+        if event["event"] == "started":
+            running.add(event["node"])
+            for name in running:
+                beside.setdefault(name, set()).update(running - {name})
+        elif event["event"] == "finished":
+            running.discard(event["node"])
+    alone = {name: others for name, others in beside.items() if name.startswith("benchmark:")}
+    assert set(alone) == {"benchmark:lm/logits/f32/cpu", "benchmark:wide/net/f32/cpu"}
+    assert not any(alone.values()), alone
+    assert any(others for name, others in beside.items() if name not in alone)
+
+
 def test_what_was_measured_stays(measured: tuple[Workbench, Done]) -> None:
     again = measured[0].run("one", "--target", "cpu", "--stage", "benchmark")
     assert again.outcomes["benchmark", "tiny/net/f32/cpu"] == "reused"

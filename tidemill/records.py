@@ -31,7 +31,7 @@ ArtifactStatus = Literal[
 class Output(msgspec.Struct, frozen=True, kw_only=True):
     """One file that an action made.
 
-    ``kind``: mlir, irpa, vmfb, reference, verdict, benchmark, source, log.
+    ``kind``: mlir, irpa, vmfb, reference, verdict, benchmark, config, tokenizer, source, log.
     """
 
     name: str

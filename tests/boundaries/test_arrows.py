@@ -18,16 +18,17 @@ TOPS = ("tidemill", "tasks", "pipelines", "ci")
 #: From what everybody may use to what nobody may.
 LAYERS = (
     "tidemill errors digest interrupts processors sizes",
-    "address records sources child code workspace exporters pixels texts",
+    "address records sources child code workspace exporters pixels speech texts",
     "protocol steps store retention diff",
     "keeping trust events copies",
     "manifest cache channels failures workfolder toolchain report cutting",
     "graph client ending sweeping compare moves bundle command",
+    "graph_samples",
     "graph_variant",
     "graph_benchmark",
     "graph_build graph_flags graph_measured keys expectations release policy rungs",
     "pytest_plugin images",
-    "states execute",
+    "states execute generating",
     "mill repro",
     "opening",
     "tasks",
@@ -48,6 +49,7 @@ WORK_MAY_USE = {
     "sources",
     "pixels",
     "sizes",
+    "speech",
     "texts",
 }
 CLIENT_MAY_USE = {
@@ -66,7 +68,7 @@ HEAVY = {"torch", "iree", "transformers", "diffusers", "onnx", "safetensors", "t
 #: Third-party package → the rooms that may know it.
 KNOWN_BY = {
     **{package: {"work", "exporter"} for package in HEAVY},
-    "numpy": {"work", "exporter", "client", "images", "pixels", "texts"},
+    "numpy": {"work", "exporter", "client", "images", "pixels", "speech", "texts", "generating"},
     "iree": {"work", "exporter", "images"},
     "tokenizers": {"work", "exporter", "images"},
     "pytest": {"pytest_plugin"},
@@ -86,6 +88,7 @@ PURE = (
     "tidemill.address",
     "tidemill.graph",
     "tidemill.graph_build",
+    "tidemill.graph_samples",
     "tidemill.graph_variant",
     "tidemill.keys",
     "tidemill.failures",

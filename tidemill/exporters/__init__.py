@@ -71,6 +71,12 @@ EXPORTERS = {
         options=_TORCH | {"positions"},
         driver="cached_lm",
     ),
+    "cached_gguf": ExporterInfo(
+        module="tidemill.exporters.cached_gguf",
+        packages=("gguf", "torch", "transformers"),
+        options=_TORCH | {"positions"},
+        driver="cached_lm",
+    ),
     "cached_llama2c": ExporterInfo(
         module="tidemill.exporters.cached_llama2c",
         packages=("torch", "transformers"),
@@ -133,6 +139,16 @@ EXPORTERS = {
     "flux_transformer": ExporterInfo(
         module="tidemill.exporters.flux_transformer",
         packages=_DIFFUSERS,
+        options=_TORCH,
+    ),
+    "whisper_encoder": ExporterInfo(
+        module="tidemill.exporters.whisper_encoder",
+        packages=("torch", "transformers"),
+        options=_TORCH,
+    ),
+    "whisper_decoder": ExporterInfo(
+        module="tidemill.exporters.whisper_decoder",
+        packages=("torch", "transformers"),
         options=_TORCH,
     ),
     "onnx": ExporterInfo(

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tidemill.manifest.parts import Dtype, Many, Name, Part
+from tidemill.manifest.part import Dtype, Many, Name, Part
 from tidemill.sizes import factors, filled, places
 
 #: Other ways to do the same work, measured beside it on request.

@@ -6,10 +6,10 @@ field-level mistake of a file is found in one pass.
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from tidemill.manifest.benchmarks import BenchmarkPart
-from tidemill.manifest.parts import (
+from tidemill.manifest.part import (
     Dtype,
     InputDtype,
     InsidePath,
@@ -22,6 +22,7 @@ from tidemill.manifest.parts import (
     parse_size,
     parse_time,
 )
+from tidemill.manifest.values import ValuePart
 from tidemill.records import STAGES
 from tidemill.sources import parse_source
 
@@ -107,43 +108,14 @@ class TextPart(Part):
 
 
 class GreedyPart(Part):
-    """Greedy decoding of ``tokens`` tokens, compared token by token, for these dtypes."""
+    """Greedy decoding of ``tokens`` tokens, compared token by token, for these dtypes.
+
+    With a Whisper ``vocabulary``, by Whisper's rules and to the end of the text.
+    """
 
     tokens: int = Field(ge=1)
     dtypes: Many[Dtype] = ("f32",)
-
-
-#: What each kind of value needs, and what it may have besides.
-_RECIPES = {
-    "normal": ({"seed"}, {"mean", "std"}),
-    "uniform": ({"seed"}, {"low", "high"}),
-    "integers": ({"seed", "low", "high"}, set[str]()),
-    "values": ({"values"}, set[str]()),
-    "text": ({"field"}, set[str]()),
-}
-
-
-class ValuePart(Part):
-    """How one input of a sample is made; seeds make it the same everywhere."""
-
-    kind: Literal["normal", "uniform", "integers", "values", "text"]
-    seed: int | None = None
-    mean: float | None = None
-    std: float | None = None
-    low: float | None = None
-    high: float | None = None
-    values: list[Any] | None = None
-    text_field: Literal["ids", "mask", "type_ids"] | None = Field(default=None, alias="field")
-
-    @model_validator(mode="after")
-    def _recipe(self) -> "ValuePart":
-        needs, may = _RECIPES[self.kind]
-        given = self.model_dump(by_alias=True, exclude_none=True, exclude={"kind"}).keys()
-        if missing := sorted(needs - given):
-            raise ValueError(f"kind {self.kind} needs {', '.join(missing)}")
-        if extra := sorted(given - needs - may):
-            raise ValueError(f"kind {self.kind} takes no {', '.join(extra)}")
-        return self
+    vocabulary: str | None = None
 
 
 class SamplePart(Part):

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from tidemill.address import split_pattern
 from tidemill.errors import FailureClass, ManifestError, UsageError
-from tidemill.manifest.parts import Many, Name, Part, Reason
+from tidemill.manifest.part import Many, Name, Part, Reason
 
 _URL = re.compile(r"https://\S+")
 

@@ -63,8 +63,8 @@ def _node(variant: Variant, part: BenchmarkPart, name: str, target: TargetPart, 
         MACHINE: {},
     }
     if part.peers:
-        own = {"synthetic": variant.synthetic(), "pickle": variant.pickle()}
-        fields |= {**variant.program, **own}
+        values = {"synthetic": variant.synthetic(), "pickle": variant.pickle()}
+        fields |= {**variant.program, **values, "driver": info.driver}
     return Node(
         stage="benchmark",
         address=variant.on(name),

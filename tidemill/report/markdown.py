@@ -86,7 +86,7 @@ def job_summary(report: RunReport, *, limit: int = LIMIT_BYTES) -> str:
         _Section(
             title="Matrix",
             noun="variant",
-            share=0.3,
+            share=0.25,
             head="Numbers are the largest absolute error against the reference, and its limit.\n\n"
             f"| variant | shared |{targets}\n|---|---|{'---|' * len(table.targets)}\n",
             items=[*map(_matrix_row, table.rows)],
@@ -211,7 +211,7 @@ def _benchmarks(report: RunReport) -> _Section:
     return _Section(
         title="Benchmarks",
         noun="function",
-        share=0.1,
+        share=0.05,
         head=f"{columns}\n|---|---|--:|--:|--:|--:|---|\n",
         items=["".join(_timings(one)) for one in benchmarks(report)],
     )

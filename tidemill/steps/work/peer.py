@@ -24,7 +24,8 @@ from tidemill.steps.work.dtypes import HOLDERS, Array, from_bf16_bits
 from tidemill.steps.work.protocol import Request, Response
 from tidemill.steps.work.spec import exporter_of, spec_of
 
-MAIN = "main"
+#: What programs with one function are called by, and language models with a cache.
+MAIN, CACHED = "main", "cached_lm"
 Call = Callable[[], object]
 #: A function's name and arguments, each with its element type → what to call.
 Prepare = Callable[[str, Sequence[tuple[Array, str]]], Call]
@@ -107,7 +108,7 @@ def _torch(request: Request, spec: Spec, threads: int, /, *, compiled: bool) -> 
 
     def prepare(function: str, arguments: Sequence[tuple[Array, str]]) -> Call:
         given = [to_torch(array, DTYPES[dtype]) for array, dtype in arguments]
-        module = _module_of(function, model, exporter=exporter)
+        module = _module_of(function, model, driver=request.fields["driver"])
         program: Callable[..., object] = torch.compile(module) if compiled else module
 
         def call() -> object:
@@ -119,16 +120,16 @@ def _torch(request: Request, spec: Spec, threads: int, /, *, compiled: bool) -> 
     return prepare
 
 
-def _module_of(function: str, model: Any, *, exporter: object) -> Any:
+def _module_of(function: str, model: Any, *, driver: str) -> Any:
     """The module that became ``function``. Raises WorkError when there is none."""
-    if type(exporter).__module__.startswith("tidemill.exporters.cached_"):
+    if driver == CACHED:
         # Loads transformers, which other families may do without.
         from tidemill.exporters.cached_program import Decode, Prefill  # noqa: PLC0415
 
         functions = {"prefill": Prefill, "decode": Decode}
         if function in functions:
             return functions[function](model.named)
-    elif function == MAIN:
+    elif driver == function == MAIN:
         return model.program
     raise WorkError(FailureClass.EXPORT, f"there is no torch module of function {function}")
 

@@ -220,6 +220,8 @@ class Benchmark(TargetTask):
     # Hosts of one luigid with other devices measure for themselves: their task is another one.
     machine = luigi.Parameter(default="", description="what the numbers hold for; may be left out")
     stage = "benchmark"
+    #: After all else: while it runs, nothing else does.
+    priority = -1
 
     @property
     def resources(self) -> dict[str, int]:

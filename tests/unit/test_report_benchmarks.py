@@ -63,6 +63,11 @@ def test_each_repetition_has_its_place_between_nothing_and_the_longest() -> None
     assert one.places(one.timings[1])[-1] == "100.00"
 
 
+def test_one_dispatch_is_one() -> None:
+    (one,) = measured(ADDRESS, {**FACTS, "dispatch_count": 1})
+    assert one.dispatches == "1 dispatch"
+
+
 @pytest.mark.parametrize(
     ("time", "text"),
     [(None, "-"), (0.01168, "0.0117 ms"), (8.25, "8.25 ms"), (999.0, "999 ms"), (19e3, "19 s")],

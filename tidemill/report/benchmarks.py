@@ -108,7 +108,7 @@ def measured(address: str, facts: Mapping[str, Any]) -> Iterator[Measured]:
             function=_text(raw.get("function")),
             tokens=None if tokens is None else int(tokens),
             machine=machine_text(told),
-            dispatches="" if count is None else f"{count:.0f} dispatches",
+            dispatches="" if count is None else _dispatches(int(count)),
             size="" if size is None else size_text(int(size)),
             timings=(
                 _timing(raw, OWN),
@@ -151,6 +151,10 @@ def ms_text(value: float | None) -> str:
     if value >= _SECOND:
         return f"{number_text(value / _SECOND, digits=3)} s"
     return f"{number_text(value, digits=3)} ms"
+
+
+def _dispatches(count: int) -> str:
+    return f"{count} dispatch" if count == 1 else f"{count} dispatches"
 
 
 def _timing(raw: Mapping[str, Any], who: str, /) -> Timing:

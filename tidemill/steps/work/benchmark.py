@@ -128,7 +128,8 @@ def functions_of(module: Path) -> list[str]:
         words = f"cannot load {module.name}: {str(error).splitlines()[0]}"
         hint = "the artifact cannot be used by this runtime; see its compile log"
         raise WorkError(FailureClass.COMPILE, words, hint=hint) from error
-    return [name for name in loaded.function_names if not name.startswith("__")]
+    # A function with a fence, name$async, stands beside each that the model has.
+    return [name for name in loaded.function_names if not name.startswith("__") and "$" not in name]
 
 
 def _config(request: Request) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ The tool ignores a flag that it does not know, so a mistake in one would be a nu
 else: all are held against the tool's own list before anything is built.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 
 from tidemill.errors import ManifestError
@@ -39,12 +40,13 @@ def ready_benchmarks(
             "\n".join(problems), hint="Mend `benchmark` in the model, or pin the package."
         )
 
-    def machine(node: Node) -> dict[str, object]:
-        part, environment = targets[node.device], toolchains.built(node.toolchain)
+    @functools.cache
+    def machine(target: str, toolchain: str) -> dict[str, object]:
+        part, environment = targets[target], toolchains.built(toolchain)
         device = devices().device_for(needs=part.needs, chip=part.chip)
         return machine_of(device, environment=environment) if device and environment else {}
 
-    return with_machines(graph, machine)
+    return with_machines(graph, lambda node: machine(node.device, node.toolchain))
 
 
 def _problems(nodes: list[Node], *, toolchains: Toolchains) -> Iterator[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.address import Address
-from tidemill.exporters import EXPORTERS
+from tidemill.exporters import EXPORTERS, MAIN
 from tidemill.graph import DEFAULT_LIMITS, MODULE, Input, Limits, Node, NodeId
 from tidemill.graph_samples import Described, described, output_file
 from tidemill.manifest.model import ComponentPart, LimitPart, ManifestPart, parse_size, parse_time
@@ -51,6 +51,11 @@ class Variant:
     def address(self) -> Address:
         """Its address; the variant's name is derived from the axes, dtype first."""
         return _address(self.model.name, self.name, self.dtype, self.axis)
+
+    @property
+    def toolchain(self) -> str:
+        """The toolchain that the component names; "" for the run's own."""
+        return self.component.toolchain or ""
 
     @functools.cached_property
     def program(self) -> dict[str, Any]:
@@ -142,6 +147,7 @@ class Variant:
             tools=tuple(sorted({*STEPS[stage].tools, *info.packages, *tools})),
             code=(*STEPS[stage].code, info.module),
             limits=_limits(stage, self.component),
+            toolchain=self.toolchain,
         )
 
     def _files(self, role: str, references: Iterable[str]) -> list[Input]:
@@ -196,9 +202,7 @@ class Variant:
         return f"validate:{Address(address.model, address.component, address.variant, target)}"
 
     def _compile(self, target: str, flags: list[str]) -> Node:
-        mlir = Input(
-            role="mlir", node=f"export:{self.address}", files=(("model.mlir", "model.mlir"),)
-        )
+        mlir = Input(role="mlir", node=f"export:{self.address}", files=_same("model.mlir"))
         return Node(
             stage="compile",
             address=self._on(target),
@@ -208,30 +212,44 @@ class Variant:
             tools=STEPS["compile"].tools,
             code=STEPS["compile"].code,
             limits=_limits("compile", self.component),
+            toolchain=self.toolchain,
         )
 
     def _validate(self, name: str, target: TargetPart, /, compiled: Node) -> Node:
-        module = Input(role=MODULE, node=compiled.id, files=(("model.vmfb", "model.vmfb"),))
+        module = Input(role=MODULE, node=compiled.id, files=_same("model.vmfb"))
+        driver = EXPORTERS[self.component.exporter].driver
+        # Beside a language model's archive lies its tokenizer, which no verdict depends on.
+        archive = () if driver == MAIN else _same("model.irpa")
+        inputs = [
+            module,
+            Input(role="parameters", node=f"pack:{self.address}", files=archive),
+            Input(role="reference", node=f"reference:{self.address}"),
+        ]
+        if driver != MAIN:
+            config = _same("config.json")
+            inputs.append(Input(role="config", node=f"export:{self.address}", files=config))
         return Node(
             stage="validate",
             address=self._on(name),
             fields={
                 "device": target.device,
-                "function": "main",
+                **({"function": MAIN} if driver == MAIN else {"driver": driver}),
                 "dtype": self.dtype,
                 "inputs": self.program["inputs"],
                 "numerics": self.numerics,
             },
-            inputs=(
-                module,
-                Input(role="parameters", node=f"pack:{self.address}"),
-                Input(role="reference", node=f"reference:{self.address}"),
-            ),
+            inputs=tuple(inputs),
             tools=STEPS["validate"].tools,
-            code=STEPS["validate"].code,
+            code=(*STEPS["validate"].code, f"tidemill.steps.work.drivers.{driver}"),
             limits=_limits("validate", self.component),
             device=name,
+            toolchain=self.toolchain,
         )
+
+
+def _same(name: str) -> tuple[tuple[str, str], ...]:
+    """One output, under its own name."""
+    return ((name, name),)
 
 
 def _address(model: str, component: str, dtype: str, axis: Mapping[str, int]) -> Address:

@@ -31,6 +31,7 @@ COMMANDS = {
     "pull": ("pulling", "pull", "Copy released artifacts to a folder, verified."),
     "transcribe": ("transcribe", "transcribe", "Write down speech with released programs alone."),
     "image": ("image", "image", "Draw a picture with released programs alone."),
+    "generate": ("generate", "generate", "Go on with a text, with a released model alone."),
     "torch-models": ("torch_models", "torch_models", "Write a release as iree-test-suites' tests."),
     "verify": ("consume", "verify", "Hash every blob that a channel's release names."),
     "channel": ("channel", "channel", "List, promote, roll back, pin and sign channels."),

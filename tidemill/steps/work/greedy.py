@@ -1,11 +1,13 @@
 """Greedy decoding through any program: append the best next token and call again. numpy only.
 
 There is no cache: the program is called with one more token each time, so every call also checks
-another size of its dynamic dimension. The same loop runs torch's program and the compiled one.
+another size of its dynamic dimension. The same loop runs torch's program and the compiled one. A
+program that can generate by itself (``Generates``) is asked to.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -30,6 +32,15 @@ class Plan:
     rules: Rules | None = None
 
 
+@runtime_checkable
+class Generates(Protocol):
+    """A program with a search of its own, such as transformers'."""
+
+    def generate(self, arrays: Sequence[Array], *, tokens: int) -> Array:
+        """The ``tokens`` best next tokens of each row, [batch, tokens] i64."""
+        ...
+
+
 def decode(program: Program, arrays: Sequence[Array], *, plan: Plan) -> Array:
     """The ``plan.tokens`` best next tokens of each row, shape (batch, tokens), int64.
 
@@ -37,6 +48,14 @@ def decode(program: Program, arrays: Sequence[Array], *, plan: Plan) -> Array:
 
     Raises WorkError (crash) when output 0 cannot be logits.
     """
+    if isinstance(program, Generates):
+        if plan.rules:
+            raise WorkError(
+                FailureClass.EXPORT,
+                "a program with a search of its own takes no rules of decoding",
+                hint="leave `rules` out of the sample's greedy",
+            )
+        return program.generate(arrays, tokens=plan.tokens)
     grown = list(arrays)
     made: list[Array] = []
     for _ in range(plan.tokens):

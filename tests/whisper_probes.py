@@ -187,6 +187,9 @@ def refusals(theirs: WhisperForConditionalGeneration) -> Findings:
     """What each wrong request is answered."""
     save_as_openai(theirs, Path("wide.pt"), n_audio_state=64)
     torch.save(theirs.state_dict(), "bare.pt")
+    dims = {openai: SIZES[ours] for openai, ours in DIMS.items()}
+    listed = {"dims": dims, "model_state_dict": {"encoder.ln_post.bias": [0.0]}}
+    torch.save(listed, "listed.pt")
     Path("torn.pt").write_bytes(Path("tiny.pt").read_bytes()[:2000])
     odd = (InputSpec(name="pixels", dtype="float", shape=(1, 8, 24)),)
     cases: dict[str, dict[str, Any]] = {
@@ -194,7 +197,7 @@ def refusals(theirs: WhisperForConditionalGeneration) -> Findings:
         "another input": {"inputs": odd},
         **{
             name: {"weights": {f"{name}.pt": Path(f"{name}.pt")}}
-            for name in ("wide", "bare", "torn")
+            for name in ("wide", "bare", "listed", "torn")
         },
     }
     said = {}

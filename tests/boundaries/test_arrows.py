@@ -64,7 +64,17 @@ CLIENT_MAY_USE = {
     "trust",
 }
 
-HEAVY = {"torch", "iree", "transformers", "diffusers", "onnx", "safetensors", "tokenizers", "numpy"}
+HEAVY = {
+    "torch",
+    "torchao",
+    "iree",
+    "transformers",
+    "diffusers",
+    "onnx",
+    "safetensors",
+    "tokenizers",
+    "numpy",
+}
 #: Third-party package → the rooms that may know it.
 KNOWN_BY = {
     **{package: {"work", "exporter"} for package in HEAVY},

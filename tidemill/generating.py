@@ -17,7 +17,8 @@ TYPES = {"f32": np.float32, "f16": np.float16}
 class CacheSizes:
     """Keys and values are each [layers, batch, heads, positions, width] of ``dtype``.
 
-    A prompt has at most ``longest`` tokens; a text ends with one of ``ends``.
+    A prompt has at most ``longest`` tokens, each below ``vocabulary``; a text ends with one of
+    ``ends``.
     """
 
     layers: int
@@ -26,6 +27,7 @@ class CacheSizes:
     width: int
     dtype: str
     longest: int
+    vocabulary: int
     ends: frozenset[int]
 
 
@@ -34,7 +36,8 @@ def read_sizes(config: Path) -> CacheSizes:
     try:
         raw = json.loads(config.read_text(encoding="utf-8"))
         ends = frozenset(int(one) for one in raw["ends"])
-        sizes = CacheSizes(**raw["cache"], longest=int(raw["longest_prompt"]), ends=ends)
+        longest, vocabulary = int(raw["longest_prompt"]), int(raw["vocabulary"])
+        sizes = CacheSizes(**raw["cache"], longest=longest, vocabulary=vocabulary, ends=ends)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"{config.name} does not say the shape of a cache: {error!r}",

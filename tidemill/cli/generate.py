@@ -3,7 +3,7 @@
 import atexit
 import gc
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from tidemill.cli.output import complain, json_option, say_json, workspace_optio
 from tidemill.cli.programs import FILE, open_programs, require_packages
 from tidemill.client.suite import Handed
 from tidemill.errors import UsageError
+from tidemill.texts.pieces import pieces
 
 if TYPE_CHECKING:  # not loaded before it is known to be there
     from tokenizers import Tokenizer
@@ -67,13 +68,9 @@ def generate(
         ids = words.encode(prompt).ids
         room = _room(ids, sizes, wanted=tokens)
         made: list[int] = []
-        for token in islice(_following(one, ids, sizes=sizes, device=device), room):
-            made.append(token)
-            if not as_json:
-                _show(words, ids, made)
-            if token in sizes.ends:
-                break
-    text = words.decode([*ids, *made])
+        following = _following(one, ids, sizes=sizes, device=device)
+        shown = pieces(words.decode, ids, _until_an_end(islice(following, room), sizes, made))
+        text = "".join(shown if as_json else _written(shown))
     if as_json:
         say_json({"text": text, "prompt": ids, "tokens": made})
     else:
@@ -101,6 +98,11 @@ def _room(ids: Sequence[int], sizes: "CacheSizes", /, *, wanted: int) -> int:
     """How many tokens can follow. Raises UsageError when there are none."""
     if not ids:
         raise UsageError("the prompt has no tokens", hint="give some text")
+    if max(ids) >= sizes.vocabulary:
+        raise UsageError(
+            f"the tokenizer gives token {max(ids)}, the model has {sizes.vocabulary}",
+            hint="take the tokenizer.json of this model",
+        )
     # The last token is never read again, so it needs no place.
     left = sizes.positions - len(ids) + 1
     if left < 1 or len(ids) > sizes.longest:
@@ -132,9 +134,20 @@ def _following(
         yield int(best[0])
 
 
-def _show(words: "Tokenizer", ids: Sequence[int], made: Sequence[int], /) -> None:
-    """Write what the newest token adds to the text; part of a character waits for its rest."""
-    before = words.decode([*ids, *made[:-1]]).rstrip("\ufffd") if len(made) > 1 else ""
-    now = words.decode([*ids, *made]).rstrip("\ufffd")
-    sys.stdout.write(now[len(before) :])
-    sys.stdout.flush()
+def _until_an_end(
+    tokens: Iterable[int], sizes: "CacheSizes", made: list[int], /
+) -> Iterator[int]:
+    """``tokens`` up to one that ends a text; each is also put into ``made``."""
+    for token in tokens:
+        made.append(token)
+        yield token
+        if token in sizes.ends:
+            return
+
+
+def _written(shown: Iterable[str]) -> Iterator[str]:
+    """The same pieces, each on standard output at once."""
+    for piece in shown:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+        yield piece

@@ -90,9 +90,7 @@ def build(exporter: Cached = EXPORTER, **changes: Any) -> Built:  # type: ignore
     mlir = built.config.with_name("model.mlir")
     exporter.export(spec_of(**changes), mlir)
     exporter.pack(spec_of(**changes), built.irpa)
-    compiler.compile_file(
-        str(mlir), input_type="auto", output_file=str(built.vmfb), extra_args=CPU
-    )
+    compiler.compile_file(str(mlir), input_type="auto", output_file=str(built.vmfb), extra_args=CPU)
     return built
 
 

@@ -1,4 +1,4 @@
-"""The loop over a language model's two functions, its sizes, and a text that is shown as it grows."""
+"""The loop over a language model, what its cache is like, and a text shown as it grows."""
 
 import json
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def following(tokens: Sequence[int]) -> int:
 
 
 class Scripted:
-    """A language model whose cache holds tokens; padding lies in it, too, until it is overwritten."""
+    """Its cache holds tokens; padding lies in it, too, until it is overwritten."""
 
     def __init__(self, *, batch: int, positions: int) -> None:
         self.cache = np.full((batch, positions), -1)
@@ -72,15 +72,11 @@ def without_a_cache(tokens: list[int], *, more: int) -> list[int]:
     return tokens[-more:]
 
 
-ROWS = st.lists(
-    st.lists(st.integers(0, WORDS - 1), min_size=1, max_size=6), min_size=1, max_size=4
-)
+ROWS = st.lists(st.lists(st.integers(0, WORDS - 1), min_size=1, max_size=6), min_size=1, max_size=4)
 
 
 @given(rows=ROWS, padding=st.integers(0, WORDS - 1), more=st.integers(1, 8))
-def test_each_row_goes_on_as_it_would_alone(
-    rows: list[list[int]], padding: int, more: int
-) -> None:
+def test_each_row_goes_on_as_it_would_alone(rows: list[list[int]], padding: int, more: int) -> None:
     lengths = np.array([len(row) for row in rows])
     prompt = np.array([row + [padding] * (int(lengths.max()) - len(row)) for row in rows])
     model = Scripted(batch=len(rows), positions=16)

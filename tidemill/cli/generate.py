@@ -134,9 +134,7 @@ def _following(
         yield int(best[0])
 
 
-def _until_an_end(
-    tokens: Iterable[int], sizes: "CacheSizes", made: list[int], /
-) -> Iterator[int]:
+def _until_an_end(tokens: Iterable[int], sizes: "CacheSizes", made: list[int], /) -> Iterator[int]:
     """``tokens`` up to one that ends a text; each is also put into ``made``."""
     for token in tokens:
         made.append(token)

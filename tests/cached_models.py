@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 
 from tests.exporter_probes import CPU
 from tidemill.exporters.base import Array, Dimension, InputSpec, Spec
-from tidemill.exporters.cached_lm import EXPORTER, Cached
+from tidemill.exporters.cached_lm import Cached, CachedLm
 from tidemill.steps.work.drivers.cached_lm import CachedDriver, open_driver
 from tidemill.steps.work.greedy import Plan
 from tidemill.steps.work.runner import Session, Value
@@ -83,7 +83,11 @@ class Built:
         return open_driver(session, fields={}, config={"config.json": self.config})
 
 
-def build(exporter: Cached = EXPORTER, **changes: Any) -> Built:  # type: ignore[assignment]
+#: transformers' config.json and safetensors, which most tests start from.
+CACHED = CachedLm()
+
+
+def build(exporter: Cached = CACHED, **changes: Any) -> Built:
     """Export without weights, pack and compile."""
     built = Built()
     built.config.parent.mkdir(exist_ok=True)
@@ -123,7 +127,8 @@ def expected(model: Any, sample: Arrays) -> list[Array]:
 
 
 def generated(model: Any, sample: Arrays, *, tokens: int) -> list[list[int]]:
-    """Greedy tokens by transformers' own search."""
+    """Greedy tokens by transformers' own search, past the end of a text."""
+    model.generation_config.eos_token_id = None
     wanted = GenerationConfig(do_sample=False, max_new_tokens=tokens, pad_token_id=0)
     rows = []
     for row, length in zip(sample[0], sample[1], strict=True):

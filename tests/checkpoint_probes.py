@@ -6,6 +6,7 @@ The files are made here, of models that transformers has made.
 import json
 import struct
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.cached_models import (
+    CACHED,
     SAMPLE,
     WORDS,
     build,
@@ -30,10 +32,10 @@ from tests.cached_models import (
     spec_of,
 )
 from tests.exporter_probes import entries, message
-from tidemill.exporters.cached_gguf import EXPORTER as GGUF
-from tidemill.exporters.cached_llama2c import EXPORTER as LLAMA2C
-from tidemill.exporters.cached_lm import EXPORTER as CACHED
+from tidemill.exporters.cached_gguf import CachedGguf
+from tidemill.exporters.cached_llama2c import CachedLlama2c
 
+GGUF, LLAMA2C = CachedGguf(), CachedLlama2c()
 TOKENS = 16
 HEADS, KEYS, WIDTH, LAYERS = 4, 2, 8, 2
 Findings = dict[str, Any]
@@ -176,7 +178,7 @@ def gguf_refusals(theirs: Any) -> Findings:
     cases = {name: {"model.gguf": Path(f"{name}.gguf")} for name in names}
     cases["two"] = {name: Path("plain.gguf") for name in ("a.gguf", "b.gguf")}
     return {
-        name: message(lambda files=files: GGUF.pack(spec_of(weights=files), Path("never.irpa")))
+        name: message(partial(GGUF.pack, spec_of(weights=files), Path("never.irpa")))
         for name, files in cases.items()
     }
 

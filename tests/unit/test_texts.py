@@ -62,7 +62,8 @@ class Scripted:
 
 
 def _likely(tokens: Array) -> Array:
-    return np.eye(WORDS)[following(tokens.tolist())]
+    likely: Array = np.eye(WORDS)[following(tokens.tolist())]
+    return likely
 
 
 def without_a_cache(tokens: list[int], *, more: int) -> list[int]:

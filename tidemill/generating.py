@@ -1,14 +1,20 @@
-"""A released language model on a device: what ``talk`` drives. numpy and IREE's runtime only."""
+"""A released language model on a device, its words and its texts: without any framework."""
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tidemill.client.suite import Handed
 from tidemill.errors import UsageError
-from tidemill.images.programs import Program
-from tidemill.texts.talk import Array
+from tidemill.images.programs import Device, Program
+from tidemill.texts.talk import Array, greedy
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 TYPES = {"f32": np.float32, "f16": np.float16}
 
@@ -69,3 +75,29 @@ class CompiledModel:
         """See ``LanguageModel``."""
         (logits,) = self._program([ids, places, *self._cache], function="decode")
         return logits
+
+
+def read_words(file: Path) -> "Tokenizer":
+    """The tokenizer of a tokenizer.json. Raises UsageError when it is none."""
+    from tokenizers import Tokenizer  # noqa: PLC0415 - sizes are read without it
+
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        raise UsageError(f"{file} is not a tokenizer: {error}") from error
+
+
+def follow(one: Handed, ids: Sequence[int], *, sizes: CacheSizes, device: str) -> Iterator[int]:
+    """The likeliest token after all before it, one after the other; it begins with ``ids``.
+
+    Raises UsageError when ``one`` cannot be run, and as ``Device`` and ``Program`` do.
+    """
+    if one.vmfb is None or one.irpa is None:
+        raise UsageError(
+            f"{one.address} was released without VMFB or parameters",
+            hint="name an address with a target, of a release that has both",
+        )
+    model = CompiledModel(Program(Device(device), vmfb=one.vmfb, irpa=one.irpa), sizes=sizes)
+    prompt = np.array([ids], dtype=np.int64)
+    for best in greedy(model, prompt, np.array([len(ids)], dtype=np.int64)):
+        yield int(best[0])

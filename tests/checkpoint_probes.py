@@ -34,6 +34,7 @@ from tests.cached_models import (
 from tests.exporter_probes import entries, message
 from tidemill.exporters.cached_gguf import CachedGguf
 from tidemill.exporters.cached_llama2c import CachedLlama2c
+from tidemill.exporters.cached_lm import Cached
 
 GGUF, LLAMA2C = CachedGguf(), CachedLlama2c()
 TOKENS = 16
@@ -144,12 +145,26 @@ def gguf() -> Findings:
     return {
         "same bits": same,
         "ids": written.encode("the tin", add_special_tokens=False).ids,
-        "text": written.decode([*range(len(SPECIAL), WORDS)][:4]),
         "error": far(called(driver, SAMPLE), expected(theirs, SAMPLE)),
         "ours": decoded(driver, SAMPLE, tokens=TOKENS).tolist(),
         "theirs": generated(theirs, SAMPLE, tokens=TOKENS),
         "refusals": gguf_refusals(theirs),
+        "synthetic": synthetic(GGUF),
     }
+
+
+def synthetic(exporter: Cached, **changes: Any) -> Findings:
+    """Values from a seed: what is written beside them, without a declared tokenizer and with it."""
+    Path("declared.json").write_text("{}", encoding="utf-8")
+    found = {}
+    fields = {"weights": {}, "synthetic": {"seed": 3, "scale": 0.1}, **changes}
+    config = {"config.json": Path("config.json")}
+    for name, more in (("without", {}), ("with", {"tokenizer.json": Path("declared.json")})):
+        Path("tokenizer.json").unlink(missing_ok=True)
+        exporter.pack(spec_of(**fields, config=config | more), Path("synthetic.irpa"))
+        beside = Path("tokenizer.json")
+        found[name] = beside.read_text(encoding="utf-8") if beside.exists() else None
+    return found
 
 
 def rounded(theirs: Any) -> None:
@@ -230,6 +245,7 @@ def llama2c() -> Findings:
     write_llama2c(theirs, raw, tail=b"")
     LLAMA2C.pack(spec_of(**fields), Path("bare.irpa"))
     found["without a tail"] = Path("tokenizer.json").exists()
+    found["synthetic"] = synthetic(LLAMA2C, options=fields["options"])
     write_llama2c(theirs, raw, tail=tail[:-3])
     found["torn"] = message(lambda: LLAMA2C.pack(spec_of(**fields), Path("never.irpa")))
     return found

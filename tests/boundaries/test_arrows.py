@@ -80,7 +80,7 @@ KNOWN_BY = {
     **{package: {"work", "exporter"} for package in HEAVY},
     "numpy": {"work", "exporter", "client", "images", "pixels", "speech", "texts", "generating"},
     "iree": {"work", "exporter", "images"},
-    "tokenizers": {"work", "exporter", "images"},
+    "tokenizers": {"work", "exporter", "images", "generating"},
     "pytest": {"pytest_plugin"},
     "luigi": {"tasks", "pipelines"},
     "boto3": {"store"},

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.address import Address
-from tidemill.exporters import EXPORTERS
+from tidemill.exporters import EXPORTERS, MAIN
 from tidemill.graph import DEFAULT_LIMITS, MODULE, Input, Limits, Node, NodeId
 from tidemill.manifest.model import ComponentPart, LimitPart, ManifestPart, parse_size, parse_time
 from tidemill.manifest.targets import TargetPart
@@ -203,23 +203,28 @@ class Variant:
 
     def _validate(self, name: str, target: TargetPart, /, compiled: Node) -> Node:
         module = Input(role=MODULE, node=compiled.id, files=(("model.vmfb", "model.vmfb"),))
+        driver = EXPORTERS[self.component.exporter].driver
+        inputs = [
+            module,
+            Input(role="parameters", node=f"pack:{self.address}"),
+            Input(role="reference", node=f"reference:{self.address}"),
+        ]
+        if driver != MAIN:
+            file = (("config.json", "config.json"),)
+            inputs.append(Input(role="config", node=f"export:{self.address}", files=file))
         return Node(
             stage="validate",
             address=self._on(name),
             fields={
                 "device": target.device,
-                "function": "main",
+                **({"function": MAIN} if driver == MAIN else {"driver": driver}),
                 "dtype": self.dtype,
                 "inputs": self.program["inputs"],
                 "numerics": self.numerics,
             },
-            inputs=(
-                module,
-                Input(role="parameters", node=f"pack:{self.address}"),
-                Input(role="reference", node=f"reference:{self.address}"),
-            ),
+            inputs=tuple(inputs),
             tools=STEPS["validate"].tools,
-            code=STEPS["validate"].code,
+            code=(*STEPS["validate"].code, f"tidemill.steps.work.drivers.{driver}"),
             limits=_limits("validate", self.component),
             device=name,
             toolchain=self.toolchain,

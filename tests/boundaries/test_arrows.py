@@ -18,7 +18,7 @@ TOPS = ("tidemill", "tasks", "pipelines", "ci")
 #: From what everybody may use to what nobody may.
 LAYERS = (
     "tidemill errors digest interrupts processors",
-    "address records sources child code workspace exporters pixels",
+    "address records sources child code workspace exporters pixels texts",
     "protocol steps store retention diff",
     "keeping trust events copies",
     "manifest cache channels failures workfolder toolchain report cutting",
@@ -37,7 +37,7 @@ LEVEL = {room: level for level, line in enumerate(LAYERS) for room in line.split
 #: What runs in a child process under the toolchain's interpreter: nobody else imports it, and it
 #: imports nothing that the orchestrator needs another package for.
 WORK = {"work", "exporter"}
-WORK_MAY_USE = {*WORK, "errors", "digest", "protocol", "exporters", "sources", "pixels"}
+WORK_MAY_USE = {*WORK, "errors", "digest", "protocol", "exporters", "sources", "pixels", "texts"}
 CLIENT_MAY_USE = {
     "client",
     "address",
@@ -54,7 +54,7 @@ HEAVY = {"torch", "iree", "transformers", "diffusers", "onnx", "safetensors", "t
 #: Third-party package → the rooms that may know it.
 KNOWN_BY = {
     **{package: {"work", "exporter"} for package in HEAVY},
-    "numpy": {"work", "exporter", "client", "images", "pixels"},
+    "numpy": {"work", "exporter", "client", "images", "pixels", "texts"},
     "iree": {"work", "exporter", "images"},
     "tokenizers": {"work", "exporter", "images"},
     "pytest": {"pytest_plugin"},
@@ -200,7 +200,7 @@ def test_exporters_do_not_turn_back_to_the_steps() -> None:
         and room_of(target) in {"work", "protocol", "steps"}
     ]
     assert wrong == []
-    assert ("tidemill.steps.work.spec", "tidemill.exporters") in ARROWS
+    assert ("tidemill.steps.work.spec", "tidemill.exporters.base") in ARROWS
 
 
 def test_the_client_knows_its_few_rooms_only() -> None:

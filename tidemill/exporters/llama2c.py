@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from tidemill.errors import FailureClass, WorkError
@@ -157,6 +158,11 @@ class Llama2c(TorchExporter):
     def architecture(self, spec: Spec) -> Architecture:
         """A transformers Llama with the sizes of ``options``."""
         require_ids(spec)
+        model = self.model(spec)
+        return Architecture(program=Logits(model), named=model)
+
+    def model(self, spec: Spec) -> nn.Module:
+        """The model of transformers by itself, whatever is made of it."""
         sizes = sizes_of(spec.options)
         config = LlamaConfig(
             hidden_size=sizes.dim,
@@ -170,8 +176,7 @@ class Llama2c(TorchExporter):
             rope_theta=ROTARY_BASE,
             tie_word_embeddings=sizes.shared,
         )
-        model = model_of(AutoModelForCausalLM, config)
-        return Architecture(program=Logits(model), named=model)
+        return model_of(AutoModelForCausalLM, config)
 
     def weights(self, spec: Spec) -> ParameterSource:
         """The one raw file."""

@@ -1,11 +1,13 @@
 """Greedy decoding through any program: append the best next token and call again. numpy only.
 
 There is no cache: the program is called with one more token each time, so every call also checks
-another size of its dynamic dimension. The same loop runs torch's program and the compiled one.
+another size of its dynamic dimension. The same loop runs torch's program and the compiled one. A
+program that can generate by itself (``Generates``) is asked to.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,11 +29,22 @@ class Plan:
     masks: tuple[int, ...] = ()
 
 
+@runtime_checkable
+class Generates(Protocol):
+    """A program with a search of its own, such as transformers'."""
+
+    def generate(self, arrays: Sequence[Array], *, tokens: int) -> Array:
+        """The ``tokens`` best next tokens of each row, [batch, tokens] i64."""
+        ...
+
+
 def decode(program: Program, arrays: Sequence[Array], *, plan: Plan) -> Array:
     """The ``plan.tokens`` best next tokens of each row, shape (batch, tokens), int64.
 
     Raises WorkError (crash) when output 0 cannot be logits.
     """
+    if isinstance(program, Generates):
+        return program.generate(arrays, tokens=plan.tokens)
     grown = list(arrays)
     made: list[Array] = []
     for _ in range(plan.tokens):

@@ -176,6 +176,12 @@ class VariantTask(NodeTask):
     parts: tuple[str, ...] = ("model", "component", "variant")
 
 
+class Quantize(VariantTask):
+    """Checkpoint and calibration text → a narrowed dataset."""
+
+    stage = "quantize"
+
+
 class ExportMlir(VariantTask):
     """Source and configuration → MLIR."""
 
@@ -215,7 +221,15 @@ class ValidateNumerics(TargetTask):
 
 TASKS: dict[str, type[NodeTask]] = {
     task.stage: task
-    for task in (Fetch, ExportMlir, PackParameters, Reference, CompileVmfb, ValidateNumerics)
+    for task in (
+        Fetch,
+        Quantize,
+        ExportMlir,
+        PackParameters,
+        Reference,
+        CompileVmfb,
+        ValidateNumerics,
+    )
 }
 
 

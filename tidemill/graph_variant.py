@@ -13,6 +13,7 @@ from tidemill.address import Address
 from tidemill.exporters import EXPORTERS, MAIN
 from tidemill.graph import DEFAULT_LIMITS, MODULE, Input, Limits, Node, NodeId
 from tidemill.manifest.model import ComponentPart, LimitPart, ManifestPart, parse_size, parse_time
+from tidemill.manifest.quantize import QuantizePart
 from tidemill.manifest.targets import TargetPart
 from tidemill.records import Stage
 from tidemill.sources import parse_source
@@ -85,21 +86,27 @@ class Variant:
         }
 
     def shared(self) -> tuple[Node, ...]:
-        """Export, pack and reference: what all targets share."""
+        """Quantise, export, pack and reference: what all targets share."""
         component, program = self.component, self.program
+        info = EXPORTERS[component.exporter]
         config = self._files("config", component.config)
         weights = self._files("weights", component.weights)
+        unknown: dict[str, Any] = {"synthetic": None, "pickle": False}
         values = {"synthetic": self._synthetic(), "pickle": self._pickle()}
-        weightless = EXPORTERS[component.exporter].weightless
-        export = self._torch_node(
-            "export",
-            {**program, "synthetic": None, "pickle": False},
-            config if weightless else config + weights,
-        )
+        quantise = []
+        if component.quantize:
+            quantise.append(self._quantise(component.quantize, values, config + weights))
+            # From here on the narrowed dataset is what stands for the checkpoint.
+            values, weights = unknown, [self._made("quantised", "quantize", "dataset.irpa")]
+        read = config if info.weightless else config + weights
+        if info.reads_parameters:
+            read = [*read, self._made("parameters", "pack", "model.irpa")]
+        export = self._torch_node("export", {**program, **unknown}, read)
         pack = self._torch_node("pack", {**program, **values}, config + weights)
+        made = (*quantise, *((pack, export) if info.reads_parameters else (export, pack)))
         if component.proxy_of(self.dtype):
             # Values from a seed are there for their verdict, which here is another component's.
-            return (export,) if values["synthetic"] else (export, pack)
+            return (export,) if values["synthetic"] and not info.reads_parameters else made
         samples, tokenizers = _samples(component, self.dtype)
         reference: dict[str, Any] = {"samples": samples, "precision": component.reference}
         if component.outputs:
@@ -110,7 +117,29 @@ class Variant:
             config + weights + self._files("tokenizer", tokenizers),
             tools=("tokenizers",) if tokenizers else (),
         )
-        return export, pack, judge
+        return *made, judge
+
+    def _made(self, role: str, stage: Stage, file: str) -> Input:
+        """One file that another step of this variant makes."""
+        return Input(role=role, node=f"{stage}:{self.address}", files=((file, file),))
+
+    def _quantise(
+        self, part: QuantizePart, values: Mapping[str, Any], /, checkpoint: Iterable[Input]
+    ) -> Node:
+        """The step that narrows a checkpoint. Sizes and kernels of the program do not touch it."""
+        chosen = part.model_dump(exclude={"tokenizer", "evaluation"})
+        del chosen["calibration"]["text"]
+        bare = {**self.program, "options": {}, "inputs": [], "dynamic": {}}
+        return self._torch_node(
+            "quantize",
+            {**bare, **values, "quantize": chosen},
+            [
+                *checkpoint,
+                *self._files("tokenizer", part.tokenizer),
+                *self._files("calibration", [part.calibration.text]),
+                *self._files("evaluation", [part.evaluation.text]),
+            ],
+        )
 
     def _torch_node(
         self,
@@ -210,8 +239,10 @@ class Variant:
             Input(role="reference", node=f"reference:{self.address}"),
         ]
         if driver != MAIN:
-            file = (("config.json", "config.json"),)
-            inputs.append(Input(role="config", node=f"export:{self.address}", files=file))
+            inputs.append(self._made("config", "export", "config.json"))
+        quantize = self.component.quantize
+        if quantize:
+            inputs.append(self._made("quantised", "quantize", "quantization.json"))
         return Node(
             stage="validate",
             address=self._on(name),
@@ -221,6 +252,7 @@ class Variant:
                 "dtype": self.dtype,
                 "inputs": self.program["inputs"],
                 "numerics": self.numerics,
+                **({"perplexity_rise": quantize.evaluation.rise} if quantize else {}),
             },
             inputs=tuple(inputs),
             tools=STEPS["validate"].tools,

@@ -11,8 +11,17 @@ FORMAT = 1
 #: What makes VMFBs: the tool whose version decides which runtimes load them.
 COMPILER = "iree-base-compiler"
 
-Stage = Literal["fetch", "export", "pack", "reference", "compile", "validate"]
-STAGES: tuple[Stage, ...] = ("fetch", "export", "pack", "reference", "compile", "validate")
+Stage = Literal["fetch", "quantize", "export", "pack", "reference", "compile", "validate"]
+#: In the order in which reports tell them.
+STAGES: tuple[Stage, ...] = (
+    "fetch",
+    "quantize",
+    "export",
+    "pack",
+    "reference",
+    "compile",
+    "validate",
+)
 
 Outcome = Literal["built", "reused", "failed", "expected-failure", "blocked", "unvalidated"]
 ArtifactStatus = Literal[

@@ -84,9 +84,11 @@ def _unsupported(config: Mapping[str, Any]) -> list[str]:
             "- tie_word_embeddings: sharktank looks for a tensor of its own; write a copy of"
             " model.embed_tokens.weight as lm_head.weight and set it to false"
         )
-    for name in ("attention_bias", "mlp_bias"):
-        if config.get(name):
-            problems.append(f"- {name}: sharktank's Llama has no biases")
+    problems += [
+        f"- {name}: sharktank's Llama has no biases"
+        for name in ("attention_bias", "mlp_bias")
+        if config.get(name)
+    ]
     if config.get("hidden_act", "silu") != "silu":
         problems.append(f"- hidden_act: {config['hidden_act']}; sharktank's Llama uses silu")
     return problems

@@ -123,7 +123,7 @@ def _narrow_attention(model: nn.Module, outputs: Mapping[str, Quantiser]) -> Non
     """Narrow queries, keys and values of every layer for which ``outputs`` has quantisers."""
     by_layer = {
         index: [outputs.get(f"model.layers.{index}.{_LINEAR[name]}") for name in _LINEAR][:3]
-        for index in range(model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
+        for index in range(model.config.num_hidden_layers)
     }
 
     def attention(module: Any, query: Any, key: Any, value: Any, *rest: Any, **more: Any) -> Any:
@@ -132,7 +132,7 @@ def _narrow_attention(model: nn.Module, outputs: Mapping[str, Quantiser]) -> Non
         return eager_attention_forward(module, *narrowed, *rest, **more)
 
     _register(attention)
-    model.config._attn_implementation = ATTENTION  # type: ignore[union-attr]
+    model.config._attn_implementation = ATTENTION
 
 
 def _register(attention: Callable[..., Any]) -> None:
@@ -143,9 +143,7 @@ def _register(attention: Callable[..., Any]) -> None:
 
 
 def _quantisers(dataset: Dataset, suffix: str) -> dict[str, Quantiser]:
-    return {
-        hf_name(name): dataset.quantisers[name] for name in sorted(_named(dataset, (suffix,)))
-    }
+    return {hf_name(name): dataset.quantisers[name] for name in sorted(_named(dataset, (suffix,)))}
 
 
 def _named(dataset: Dataset, suffixes: tuple[str, ...]) -> set[str]:

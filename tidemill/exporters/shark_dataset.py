@@ -54,7 +54,7 @@ class Dataset:
 
 
 def read_dataset(path: Path) -> Dataset:
-    """Everything in ``path``. Raises WorkError when it is no sharktank dataset, or of a new kind."""
+    """All of ``path``. Raises WorkError when it is no sharktank dataset, or of a new kind."""
     entries = _entries(path)
     try:
         properties = json.loads(entries[PROPERTIES][0])

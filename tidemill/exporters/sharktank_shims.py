@@ -106,7 +106,7 @@ def _attention_handler() -> type[Any]:
     import torch  # noqa: PLC0415
     from brevitas.export.shark.handler import SharkQuantSDPA  # noqa: PLC0415
 
-    class Attention(SharkQuantSDPA):  # type: ignore[misc, no-any-unimported]
+    class Attention(SharkQuantSDPA):
         """Records the scales of queries, keys and values, and passes values through."""
 
         def prepare_for_export(self, module: Any) -> None:
@@ -114,14 +114,14 @@ def _attention_handler() -> type[Any]:
             super().prepare_for_export(module)
             self.scaled = False
 
-        def forward(  # the order in which transformers passes them
+        def forward(  # noqa: PLR0917 - the order in which transformers passes them
             self,
             query: Any,
             key: Any,
             value: Any,
             attn_mask: Any = None,
             scale: float | None = None,
-            is_causal: bool = False,  # noqa: FBT001, FBT002 - the caller's signature
+            is_causal: bool = False,
             **_: Any,
         ) -> Any:
             factor = scale if scale is not None else 1 / math.sqrt(query.size(-1))

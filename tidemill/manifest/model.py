@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from tidemill.digest import is_digest
+from tidemill.manifest.quantize import QuantizePart
 from tidemill.records import STAGES
 from tidemill.sources import parse_source
 
@@ -263,6 +264,7 @@ class ComponentPart(Part):
     samples: Many[SamplePart] = ()
     proxy: Name | None = None
     proxied: Many[Dtype] = ()
+    quantize: QuantizePart | None = None
     reference: Literal["f64", "f32"] = "f64"
     numerics: NumericsPart = NumericsPart()
     flags: dict[str, Many[str]] = Field(default_factory=dict)

@@ -30,7 +30,10 @@ ArtifactStatus = Literal[
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
-    """One file that an action made; ``kind``: mlir, irpa, vmfb, reference, verdict, source, log."""
+    """One file that an action made.
+
+    ``kind``: mlir, irpa, vmfb, reference, verdict, config, tokenizer, source, log.
+    """
 
     name: str
     kind: str

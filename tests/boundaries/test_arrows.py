@@ -18,14 +18,15 @@ TOPS = ("tidemill", "tasks", "pipelines", "ci")
 #: From what everybody may use to what nobody may.
 LAYERS = (
     "tidemill errors digest interrupts processors",
-    "address records sources child code workspace exporters pixels texts",
+    "address records sources child code workspace exporters pixels speech texts",
     "protocol steps store retention diff",
     "keeping trust events copies",
     "manifest cache channels failures workfolder toolchain report cutting",
     "graph client ending sweeping compare moves bundle command",
+    "graph_samples",
     "graph_variant",
     "graph_build graph_flags keys expectations release policy rungs pytest_plugin images",
-    "states execute",
+    "states execute generating",
     "mill repro",
     "opening",
     "tasks",
@@ -37,7 +38,17 @@ LEVEL = {room: level for level, line in enumerate(LAYERS) for room in line.split
 #: What runs in a child process under the toolchain's interpreter: nobody else imports it, and it
 #: imports nothing that the orchestrator needs another package for.
 WORK = {"work", "exporter"}
-WORK_MAY_USE = {*WORK, "errors", "digest", "protocol", "exporters", "sources", "pixels", "texts"}
+WORK_MAY_USE = {
+    *WORK,
+    "errors",
+    "digest",
+    "protocol",
+    "exporters",
+    "sources",
+    "pixels",
+    "speech",
+    "texts",
+}
 CLIENT_MAY_USE = {
     "client",
     "address",
@@ -54,7 +65,7 @@ HEAVY = {"torch", "iree", "transformers", "diffusers", "onnx", "safetensors", "t
 #: Third-party package → the rooms that may know it.
 KNOWN_BY = {
     **{package: {"work", "exporter"} for package in HEAVY},
-    "numpy": {"work", "exporter", "client", "images", "pixels", "texts"},
+    "numpy": {"work", "exporter", "client", "images", "pixels", "speech", "texts", "generating"},
     "iree": {"work", "exporter", "images"},
     "tokenizers": {"work", "exporter", "images"},
     "pytest": {"pytest_plugin"},
@@ -74,6 +85,7 @@ PURE = (
     "tidemill.address",
     "tidemill.graph",
     "tidemill.graph_build",
+    "tidemill.graph_samples",
     "tidemill.graph_variant",
     "tidemill.keys",
     "tidemill.failures",

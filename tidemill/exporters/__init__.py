@@ -74,6 +74,12 @@ EXPORTERS = {
         options=_TORCH | {"positions"},
         driver="cached_lm",
     ),
+    "cached_gguf": ExporterInfo(
+        module="tidemill.exporters.cached_gguf",
+        packages=("gguf", "torch", "transformers"),
+        options=_TORCH | {"positions"},
+        driver="cached_lm",
+    ),
     "cached_llama2c": ExporterInfo(
         module="tidemill.exporters.cached_llama2c",
         packages=("torch", "transformers"),
@@ -156,6 +162,16 @@ EXPORTERS = {
         quantizes=True,
         # Brevitas and sharktank's import keep weights in float32.
         dtypes=frozenset({"f32"}),
+    ),
+    "whisper_encoder": ExporterInfo(
+        module="tidemill.exporters.whisper_encoder",
+        packages=("torch", "transformers"),
+        options=_TORCH,
+    ),
+    "whisper_decoder": ExporterInfo(
+        module="tidemill.exporters.whisper_decoder",
+        packages=("torch", "transformers"),
+        options=_TORCH,
     ),
     "onnx": ExporterInfo(
         module="tidemill.exporters.onnx",

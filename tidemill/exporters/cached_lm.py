@@ -23,13 +23,13 @@ from transformers import GenerationConfig
 from tidemill.exporters.architecture import Architecture
 from tidemill.exporters.base import Array, Exporter, Spec
 from tidemill.exporters.cached_program import Conversation
-from tidemill.exporters.cached_spec import cache_of, require_inputs
+from tidemill.exporters.cached_spec import cache_of, dimensions, ends_of, require_inputs
 from tidemill.exporters.causal_lm import CausalLm
 from tidemill.exporters.mlir import require_parameters
 from tidemill.exporters.modes import Accumulated, Widened
 from tidemill.exporters.torch_exporter import TorchExporter, to_numpy
 
-CONFIG = "config.json"
+CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 
 
 class Cached(TorchExporter):
@@ -52,7 +52,11 @@ class Cached(TorchExporter):
         from tidemill.exporters.cached_lowering import write_functions  # noqa: PLC0415
 
         write_functions(model.named, spec, target=target)
-        about = {"driver": "cached_lm", "cache": cache_of(model.named, spec)}
+        about = {
+            "cache": cache_of(model.named, spec),
+            "ends": ends_of(model.named),
+            "longest_prompt": dimensions(spec)[1].max,
+        }
         text = json.dumps(about, indent=1, sort_keys=True)
         target.with_name(CONFIG).write_text(text + "\n", encoding="utf-8")
         require_parameters(target, (item.name for item in external))
@@ -61,6 +65,18 @@ class Cached(TorchExporter):
             "parameter_bytes": sum(item.tensor.nbytes for item in external),
             "mlir_bytes": target.stat().st_size,
         }
+
+    def pack(self, spec: Spec, target: Path) -> Mapping[str, Any]:
+        """Write the IRPA, and beside it ``tokenizer.json`` where there is a tokenizer."""
+        facts = super().pack(spec, target)
+        if text := self.tokenizer(spec):
+            target.with_name(TOKENIZER).write_text(text, encoding="utf-8")
+        return facts
+
+    def tokenizer(self, spec: Spec) -> str:
+        """The text of the model's tokenizer.json; "" where nothing declared has one."""
+        file = spec.config.get(TOKENIZER)
+        return file.read_text(encoding="utf-8") if file else ""
 
     def program(self, spec: Spec, precision: str) -> "Eager":
         """The model itself, see ``Exporter``; it can also generate."""

@@ -23,6 +23,14 @@ def cache_of(model: Any, spec: Spec) -> dict[str, Any]:
     }
 
 
+def ends_of(model: Any) -> list[int]:
+    """The tokens with which a text ends: the model's end, and the start of another text."""
+    config = model.config
+    told = [config.eos_token_id, config.bos_token_id]
+    flat = [one for each in told for one in (each if isinstance(each, list) else [each])]
+    return sorted({one for one in flat if one is not None})
+
+
 def positions_of(spec: Spec) -> int:
     """How many tokens a row of the cache holds. Raises WorkError when nobody says it."""
     positions = spec.options.get("positions")

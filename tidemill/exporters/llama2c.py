@@ -79,6 +79,19 @@ def sizes_of(options: Mapping[str, Any]) -> Sizes:
 
 def slabs(sizes: Sizes) -> dict[str, Slab]:
     """Where every parameter lies in the file, by its transformers name."""
+    found = _all_slabs(sizes)
+    del found["rotary"]
+    return found
+
+
+def end_of(sizes: Sizes) -> int:
+    """Where the arrays end in the file, in bytes."""
+    return max(
+        slab.offset + 4 * torch.Size(slab.shape).numel() for slab in _all_slabs(sizes).values()
+    )
+
+
+def _all_slabs(sizes: Sizes) -> dict[str, Slab]:
     found: dict[str, Slab] = {}
     place = HEADER.size
 
@@ -106,7 +119,6 @@ def slabs(sizes: Sizes) -> dict[str, Slab]:
     take("rotary", 2, sizes.max_seq, sizes.head // 2)
     if not sizes.shared:
         take("lm_head.weight", sizes.vocab, dim)
-    del found["rotary"]
     return found
 
 

@@ -5,7 +5,9 @@ What the pair cannot do is refused here by name and with the reason, not found o
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import Field, Strict, model_validator
+
+from tidemill.manifest.part import Part
 
 #: Algorithms and settings that exist in Brevitas and do not survive the export to sharktank.
 UNSUPPORTED = {
@@ -25,11 +27,7 @@ Format = Literal["int8", "fp8_e4m3_fnuz"]
 _Names = Annotated[tuple[str, ...], Strict(False), Field(min_length=1)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class WeightsPart(_Part):
+class WeightsPart(Part):
     """Weights: their format, and whether a tensor or each of its rows has a scale."""
 
     format: Format
@@ -43,7 +41,7 @@ class WeightsPart(_Part):
         return raw
 
 
-class ActivationsPart(_Part):
+class ActivationsPart(Part):
     """Inputs of linear layers: symmetric, one static scale for each, found by calibration."""
 
     format: Format
@@ -57,7 +55,7 @@ class ActivationsPart(_Part):
         return raw
 
 
-class CalibrationPart(_Part):
+class CalibrationPart(Part):
     """Text to find scales with: ``samples`` sequences of ``length`` tokens, drawn with ``seed``."""
 
     text: str
@@ -66,46 +64,46 @@ class CalibrationPart(_Part):
     seed: int = 0
 
 
-class EvaluationPart(_Part):
+class EvaluationPart(Part):
     """Text to measure perplexity on; it may grow by the share ``rise``, or the verdict says no."""
 
     text: str
     rise: float = Field(gt=0)
 
 
-class GptqPart(_Part):
+class GptqPart(Part):
     """GPTQ: weights are rounded one column after the other, each making up for those before."""
 
     act_order: bool = False
     use_quant_activations: bool = False
 
 
-class OrderPart(_Part):
+class OrderPart(Part):
     """GPFQ and Qronos: as GPTQ, against the float network's activations."""
 
     act_order: bool = False
 
 
-class MagrPart(_Part):
+class MagrPart(Part):
     """MagR: outliers of weights are made smaller first."""
 
     alpha: float = Field(default=0.01, gt=0)
 
 
-class SmoothQuantPart(_Part):
+class SmoothQuantPart(Part):
     """SmoothQuant: activations are divided, and weights multiplied, by a factor of each channel."""
 
     alpha: float = Field(default=0.5, ge=0, le=1)
 
 
-class AwqPart(_Part):
+class AwqPart(Part):
     """AWQ: weights that matter are scaled up, the range of others is clipped."""
 
     scale: bool = True
     clip: bool = False
 
 
-class AlgorithmsPart(_Part):
+class AlgorithmsPart(Part):
     """Post-training algorithms, in the order in which Brevitas applies them."""
 
     rotation: Literal["fused"] | None = None
@@ -137,7 +135,7 @@ class AlgorithmsPart(_Part):
         return self
 
 
-class QuantizePart(_Part):
+class QuantizePart(Part):
     """Everything that the step ``quantize`` is told."""
 
     weights: WeightsPart

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tidemill.errors import FailureClass, WorkError
+from tidemill.speech.rules import Rules
 from tidemill.steps.work.contract import Contract, Json, Produced, judge
 from tidemill.steps.work.drivers import Driver, open_driver
 from tidemill.steps.work.dtypes import Array, load_array
@@ -138,11 +139,20 @@ def _produced(sample: Json, output: Json, *, result: Value, files: Mapping[str, 
 def _greedy(driver: Driver, sample: Json, *, inputs: Sequence[Value]) -> Json:
     """Decode through the compiled module; how many tokens equal the full-precision reference's."""
     asked = sample["greedy"]
-    plan = Plan(tokens=asked["tokens"], masks=tuple(asked["masks"]))
+    plan = Plan(tokens=asked["tokens"], masks=tuple(asked["masks"]), rules=_rules(asked))
     tokens = driver.decode(inputs, plan=plan)
     torch = {dtype: one["agreement"]["equal"] for dtype, one in asked["torch"].items()}
     return {
         "sample": sample["name"],
         **agreement(tokens, np.array(asked["expected"])),
         "torch_equal": torch,
+        **({"text": asked["text"]} if "text" in asked else {}),
     }
+
+
+def _rules(asked: Json) -> Rules | None:
+    found = asked.get("rules")
+    if not found:
+        return None
+    banned, first = tuple(found["banned"]), tuple(found["banned_first"])
+    return Rules(stop=found["stop"], banned=banned, banned_first=first)

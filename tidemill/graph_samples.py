@@ -1,4 +1,4 @@
-"""The inputs and samples of a component as a reference's fields, and what they are made from. Pure."""
+"""Inputs and samples of a component as fields, and what samples are made from. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -255,8 +255,10 @@ class Variant:
             Input(role="reference", node=f"reference:{self.address}"),
         ]
         if driver != MAIN:
-            return (export,) if values["synthetic"] and not info.reads_parameters else made
-            inputs.append(Input(role="config", node=f"export:{self.address}", files=config))
+            inputs.append(self._made("config", "export", "config.json"))
+        quantize = self.component.quantize
+        if quantize:
+            inputs.append(self._made("quantised", "quantize", "quantization.json"))
         return Node(
             stage="validate",
             address=self._on(name),

@@ -1,7 +1,6 @@
-"""Datasets of sharktank read and computed without it; findings for tests/unit/test_shark_dataset.py."""
+"""Datasets of sharktank read and computed without it, for tests/unit/test_shark_dataset.py."""
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -218,9 +217,7 @@ def refusals(folder: Path) -> dict[str, str]:
     found = {}
     for name, (entries, described) in cases.items():
         path = write(folder / f"{name}.irpa", entries, described)
-        found[name] = _said(
-            lambda path=path: narrow(tiny(), read_dataset(path), dtype=torch.float32)
-        )
+        found[name] = _said(lambda path=path: _narrow(tiny(), path))
     text = folder / "text.irpa"
     text.write_bytes(b"nothing")
     found["no archive"] = _said(lambda: read_dataset(text))
@@ -228,6 +225,10 @@ def refusals(folder: Path) -> dict[str, str]:
     write_archive(empty, [Entry(name="x", size=1)], contents=lambda _: [memoryview(b"x")])
     found["no dataset"] = _said(lambda: read_dataset(empty))
     return found
+
+
+def _narrow(model: Any, path: Path) -> None:
+    narrow(model, read_dataset(path), dtype=torch.float32)
 
 
 def _said(act: Any) -> str:
@@ -298,4 +299,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -56,7 +56,7 @@ def test_only_what_is_wanted_is_installed(monkeypatch: pytest.MonkeyPatch) -> No
             install=lambda: done.append(name),
         )  # fmt: skip
 
-    monkeypatch.setattr(shims.metadata, "version", lambda _: "2.0")
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "2.0")
     assert apply((shim("early", "1.0"), shim("late", "3.0"))) == ["early"]
     assert done == ["early"]
 

@@ -84,6 +84,7 @@ class Variant:
             "top1": part.top1,
             # Where a reason stood once. Proxies are components now; keys have not moved for it.
             "proxy": None,
+            **({"narrowed": True} if self.component.quantize else {}),
         }
 
     def shared(self) -> tuple[Node, ...]:

@@ -32,18 +32,18 @@ class Paged:
 
 def paged_of(spec: Spec) -> Paged:
     """The sizes of ``spec``. Raises WorkError on inputs or options that no such program has."""
-    shapes = {item.name: (item.dtype, item.shape) for item in spec.inputs}
+    shapes = [(item.name, item.dtype, item.shape) for item in spec.inputs]
     batch = spec.inputs[0].shape[0] if spec.inputs and spec.inputs[0].shape else None
-    wanted = {
-        "prompt": ("i64", (batch, "seq")),
-        "lengths": ("i64", (batch,)),
-        "continuation": ("i64", (batch, "steps")),
-    }
+    wanted = [
+        ("prompt", "i64", (batch, "seq")),
+        ("lengths", "i64", (batch,)),
+        ("continuation", "i64", (batch, "steps")),
+    ]
     if shapes != wanted or not isinstance(batch, int):
         raise _fault(
-            f"the inputs are {', '.join(shapes) or 'none'}",
+            f"the inputs are {', '.join(item.name for item in spec.inputs) or 'none'}",
             "a paged language model takes prompt [batch, seq], lengths [batch] and continuation"
-            " [batch, steps], all i64, with a fixed batch: a number, or an axis of the matrix",
+            " [batch, steps] in this order, all i64, with a fixed batch: a number, or an axis of the matrix",
         )
     stride = _positive(spec, "block_seq_stride", _STRIDE)
     blocks = _positive(spec, "device_block_count", _BLOCKS)

@@ -62,7 +62,7 @@ def quantise(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
     The results of its evaluation, and the names of the shims it had.
     """
-    shims = apply((QUANTISED_ATTENTION,))
+    shims = apply((QUANTISED_ATTENTION,) if "--quant-sdpa" in arguments else ())
     with command_line("brevitas_ptq_llm", arguments):
         from brevitas_examples.llm.llm_args import create_args_parser  # noqa: PLC0415
         from brevitas_examples.llm.main import quantize_llm  # noqa: PLC0415

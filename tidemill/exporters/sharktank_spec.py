@@ -43,7 +43,7 @@ def paged_of(spec: Spec) -> Paged:
         raise _fault(
             f"the inputs are {', '.join(item.name for item in spec.inputs) or 'none'}",
             "a paged language model takes prompt [batch, seq], lengths [batch] and continuation"
-            " [batch, steps] in this order, all i64, with a fixed batch: a number, or an axis of the matrix",
+            " [batch, steps] in this order, all i64; batch is a number, or an axis of the matrix",
         )
     stride = _positive(spec, "block_seq_stride", _STRIDE)
     blocks = _positive(spec, "device_block_count", _BLOCKS)

@@ -108,9 +108,12 @@ class Eager:
 
     def _greedy(self, row: Array, tokens: int) -> Array:
         ids = torch.from_numpy(np.array(row))[None]
-        wanted = GenerationConfig(do_sample=False, max_new_tokens=tokens, pad_token_id=0)
         model: Any = self._model.named
-        found = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=wanted)
+        # In place of the model's own, from which a given one takes what it leaves open: the end.
+        model.generation_config = GenerationConfig(
+            do_sample=False, max_new_tokens=tokens, pad_token_id=0
+        )
+        found = model.generate(ids, attention_mask=torch.ones_like(ids))
         made: Array = found[0, ids.shape[1] :].numpy()
         return made
 

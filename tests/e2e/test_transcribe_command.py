@@ -133,7 +133,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     stop, (begin, plain) = words.special("endoftext"), prompt_of(words)
     manifest = declared()
     encoder, decoder = manifest["components"].values()
-    manifest["sources"] |= {"package": {"from": "synthetic:seed=11", "scale": 0.4}}
+    manifest["sources"] |= {"package": {"from": "synthetic:seed=14", "scale": 2.0}}
     manifest["sources"]["vocabulary"] = {"from": "file:whisper-tiny", "files": {}}
     for part in (encoder, decoder):
         part["weights"] = ["package"]

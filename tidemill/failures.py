@@ -31,6 +31,7 @@ _OWN_CLASS: dict[Stage, FailureClass] = {
     "reference": FailureClass.EXPORT,
     "compile": FailureClass.COMPILE,
     "validate": FailureClass.CRASH,
+    "benchmark": FailureClass.CRASH,
 }
 
 

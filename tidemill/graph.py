@@ -15,7 +15,7 @@ from tidemill.records import Stage
 
 NodeId = str
 
-#: The role of the VMFB among the inputs of a validation.
+#: The role of the VMFB among the inputs of a validation or a benchmark.
 MODULE = "module"
 
 #: Time and memory per stage where the manifest is silent.
@@ -26,6 +26,7 @@ DEFAULT_LIMITS: Mapping[Stage, LimitPart] = {
     "reference": LimitPart(timeout="30m", memory="8GiB"),
     "compile": LimitPart(timeout="30m", memory="8GiB"),
     "validate": LimitPart(timeout="30m", memory="8GiB"),
+    "benchmark": LimitPart(timeout="30m", memory="8GiB"),
 }
 
 

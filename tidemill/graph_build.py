@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from tidemill.address import Address
 from tidemill.graph import DEFAULT_LIMITS, Graph, Node, NodeId
+from tidemill.graph_benchmark import benchmarks
 from tidemill.graph_variant import Variant, limits_of, variants
 from tidemill.manifest.hub_weights import settled
 from tidemill.manifest.model import ManifestPart
@@ -45,7 +46,11 @@ def build_graph(
                     model=model, name=name, component=component, dtype=dtype, axis=axis
                 )
                 version = (compilers or {}).get(variant.toolchain, compiler)
-                for node in (*variant.shared(), *variant.of_targets(chosen, targets, version)):
+                for node in (
+                    *variant.shared(),
+                    *variant.of_targets(chosen, targets, version),
+                    *benchmarks(variant, chosen, targets),
+                ):
                     nodes[node.id] = node
     return Graph(nodes=nodes)
 

@@ -11,8 +11,16 @@ FORMAT = 1
 #: What makes VMFBs: the tool whose version decides which runtimes load them.
 COMPILER = "iree-base-compiler"
 
-Stage = Literal["fetch", "export", "pack", "reference", "compile", "validate"]
-STAGES: tuple[Stage, ...] = ("fetch", "export", "pack", "reference", "compile", "validate")
+Stage = Literal["fetch", "export", "pack", "reference", "compile", "validate", "benchmark"]
+STAGES: tuple[Stage, ...] = (
+    "fetch",
+    "export",
+    "pack",
+    "reference",
+    "compile",
+    "validate",
+    "benchmark",
+)
 
 Outcome = Literal["built", "reused", "failed", "expected-failure", "blocked", "unvalidated"]
 ArtifactStatus = Literal[
@@ -23,7 +31,7 @@ ArtifactStatus = Literal[
 class Output(msgspec.Struct, frozen=True, kw_only=True):
     """One file that an action made.
 
-    ``kind``: mlir, irpa, vmfb, reference, verdict, config, tokenizer, source, log.
+    ``kind``: mlir, irpa, vmfb, reference, verdict, benchmark, config, tokenizer, source, log.
     """
 
     name: str

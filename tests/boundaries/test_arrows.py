@@ -17,7 +17,7 @@ TOPS = ("tidemill", "tasks", "pipelines", "ci")
 
 #: From what everybody may use to what nobody may.
 LAYERS = (
-    "tidemill errors digest interrupts processors",
+    "tidemill errors digest interrupts processors sizes",
     "address records sources child code workspace exporters pixels speech texts",
     "protocol steps store retention diff",
     "keeping trust events copies",
@@ -25,7 +25,9 @@ LAYERS = (
     "graph client ending sweeping compare moves bundle command",
     "graph_samples",
     "graph_variant",
-    "graph_build graph_flags keys expectations release policy rungs pytest_plugin images",
+    "graph_benchmark",
+    "graph_build graph_flags graph_measured keys expectations release policy rungs",
+    "pytest_plugin images",
     "states execute generating",
     "mill repro",
     "opening",
@@ -46,6 +48,7 @@ WORK_MAY_USE = {
     "exporters",
     "sources",
     "pixels",
+    "sizes",
     "speech",
     "texts",
 }
@@ -61,7 +64,17 @@ CLIENT_MAY_USE = {
     "trust",
 }
 
-HEAVY = {"torch", "iree", "transformers", "diffusers", "onnx", "safetensors", "tokenizers", "numpy"}
+HEAVY = {
+    "torch",
+    "torchao",
+    "iree",
+    "transformers",
+    "diffusers",
+    "onnx",
+    "safetensors",
+    "tokenizers",
+    "numpy",
+}
 #: Third-party package → the rooms that may know it.
 KNOWN_BY = {
     **{package: {"work", "exporter"} for package in HEAVY},
@@ -132,7 +145,7 @@ def room_of(module: str) -> str:
     match parts[1:]:
         case ["exporters", _, *_]:
             return "exporter"
-        case ["steps", "work", "protocol"]:
+        case ["steps", "work", "protocol" | "benchmark_command"]:
             return "protocol"
         case ["steps", "work", *_]:
             return "work"

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from tidemill.exporters import EXPORTERS
+from tidemill.manifest.benchmark_checks import benchmarked
 from tidemill.manifest.handed import handed_over
-from tidemill.manifest.model import Dtype
+from tidemill.manifest.part import Dtype
 from tidemill.manifest.problems import Location, Problem
 from tidemill.manifest.proxies import judged
 from tidemill.manifest.yaml_source import Document
@@ -43,6 +44,7 @@ def crosscheck(document: Document, *, targets: Mapping[str, object]) -> list[Pro
         findings += _options(component, at)
         findings += _logits(component, at)
         findings += _repeated(component, at)
+        findings += benchmarked(component, at, targets=targets)
         findings += judged(_mapping(data.get("components")), name, targets=targets)
         findings += handed_over(_mapping(data.get("components")), name)
     return [document.problem(location, message) for location, message in findings]

@@ -11,8 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from tidemill.address import split_pattern
 from tidemill.errors import FailureClass, ManifestError, UsageError
-from tidemill.manifest.model import Many, Name, Reason
-from tidemill.manifest.part import Part
+from tidemill.manifest.part import Many, Name, Part, Reason
 
 _URL = re.compile(r"https://\S+")
 
@@ -85,7 +84,7 @@ class Expectation(Part):
     """A known failure. It turns that failure amber until ``expires``; an unexpected pass is red."""
 
     address: str
-    stage: Literal["fetch", "export", "pack", "reference", "compile", "validate"]
+    stage: Literal["fetch", "export", "pack", "reference", "compile", "validate", "benchmark"]
     failure: str = Field(alias="class")
     match: str = Field(min_length=1)
     reason: Reason

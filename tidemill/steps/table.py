@@ -46,4 +46,9 @@ STEPS: Mapping[Stage, StepInfo] = {
         code=("tidemill.steps.work.validate",),
         tools=("iree-base-runtime", "numpy"),
     ),
+    "benchmark": StepInfo(
+        runner="toolchain",
+        code=("tidemill.steps.work.benchmark", "tidemill.steps.work.peer"),
+        tools=("iree-base-runtime", "numpy"),
+    ),
 }

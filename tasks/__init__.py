@@ -177,6 +177,12 @@ class VariantTask(NodeTask):
     parts: tuple[str, ...] = ("model", "component", "variant")
 
 
+class Quantize(VariantTask):
+    """Checkpoint and calibration text → a narrowed dataset."""
+
+    stage = "quantize"
+
+
 class ExportMlir(VariantTask):
     """Source and configuration → MLIR."""
 
@@ -234,6 +240,7 @@ TASKS: dict[str, type[NodeTask]] = {
     task.stage: task
     for task in (
         Fetch,
+        Quantize,
         ExportMlir,
         PackParameters,
         Reference,

@@ -26,6 +26,7 @@ _UNFLUSHED = 120
 
 _OWN_CLASS: dict[Stage, FailureClass] = {
     "fetch": FailureClass.FETCH,
+    "quantize": FailureClass.EXPORT,
     "export": FailureClass.EXPORT,
     "pack": FailureClass.EXPORT,
     "reference": FailureClass.EXPORT,

@@ -21,6 +21,7 @@ MODULE = "module"
 #: Time and memory per stage where the manifest is silent.
 DEFAULT_LIMITS: Mapping[Stage, LimitPart] = {
     "fetch": LimitPart(timeout="30m", memory="2GiB"),
+    "quantize": LimitPart(timeout="1h", memory="8GiB"),
     "export": LimitPart(timeout="20m", memory="8GiB"),
     "pack": LimitPart(timeout="30m", memory="4GiB"),
     "reference": LimitPart(timeout="30m", memory="8GiB"),

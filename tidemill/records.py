@@ -11,9 +11,13 @@ FORMAT = 1
 #: What makes VMFBs: the tool whose version decides which runtimes load them.
 COMPILER = "iree-base-compiler"
 
-Stage = Literal["fetch", "export", "pack", "reference", "compile", "validate", "benchmark"]
+Stage = Literal[
+    "fetch", "quantize", "export", "pack", "reference", "compile", "validate", "benchmark"
+]
+#: In the order in which reports tell them.
 STAGES: tuple[Stage, ...] = (
     "fetch",
+    "quantize",
     "export",
     "pack",
     "reference",

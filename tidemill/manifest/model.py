@@ -22,6 +22,7 @@ from tidemill.manifest.part import (
     parse_size,
     parse_time,
 )
+from tidemill.manifest.quantize import QuantizePart
 from tidemill.manifest.values import ValuePart
 from tidemill.records import STAGES
 from tidemill.sources import parse_source
@@ -170,6 +171,7 @@ class ComponentPart(Part):
     samples: Many[SamplePart] = ()
     proxy: Name | None = None
     proxied: Many[Dtype] = ()
+    quantize: QuantizePart | None = None
     reference: Literal["f64", "f32"] = "f64"
     numerics: NumericsPart = NumericsPart()
     flags: dict[str, Many[str]] = Field(default_factory=dict)

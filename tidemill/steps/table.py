@@ -29,6 +29,11 @@ class StepInfo:
 STEPS: Mapping[Stage, StepInfo] = {
     # The digests of fetched files are pinned, so the code that moves them cannot change them.
     "fetch": StepInfo(runner="own", code=(), tools=(), network=True),
+    "quantize": StepInfo(
+        runner="toolchain",
+        code=("tidemill.steps.work.quantize",),
+        tools=("brevitas", "datasets", "sharktank", "torch", "transformers"),
+    ),
     "export": StepInfo(
         runner="toolchain",
         code=("tidemill.steps.work.export",),

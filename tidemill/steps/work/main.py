@@ -10,7 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
-STEPS = ("fetch", "export", "pack", "reference", "validate", "benchmark", "peer")
+STEPS = ("fetch", "quantize", "export", "pack", "reference", "validate", "benchmark", "peer")
 
 
 def make_tidemill_importable() -> None:
@@ -46,6 +46,7 @@ from tidemill.steps.work.protocol import (  # noqa: E402
 #: The class of an error that a working half did not classify itself.
 UNEXPECTED = {
     "fetch": FailureClass.INFRASTRUCTURE,
+    "quantize": FailureClass.EXPORT,
     "export": FailureClass.EXPORT,
     "pack": FailureClass.EXPORT,
     "reference": FailureClass.EXPORT,

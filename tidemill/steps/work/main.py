@@ -10,7 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
-STEPS = ("fetch", "export", "pack", "reference", "validate")
+STEPS = ("fetch", "export", "pack", "reference", "validate", "conformance", "compare")
 
 
 def make_tidemill_importable() -> None:
@@ -50,6 +50,8 @@ UNEXPECTED = {
     "pack": FailureClass.EXPORT,
     "reference": FailureClass.EXPORT,
     "validate": FailureClass.CRASH,
+    "conformance": FailureClass.CRASH,
+    "compare": FailureClass.CRASH,
 }
 #: Errors of the system that tell of what was asked, and not of the machine.
 _ABOUT_NAMES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)

@@ -14,4 +14,6 @@ done
 if [ "${FORCE:-false}" = true ]; then
   arguments+=(--force --retry-failed)
 fi
+# What components name besides; there already on a runner with a warm cache.
+"$bin/tidemill" toolchain sync "${TOOLCHAIN:-default}" --for "${PIPELINE:-nightly}" >/dev/null
 exec "$bin/tidemill" "${arguments[@]}"

@@ -142,9 +142,12 @@ def _materials(mill: Mill) -> Iterator[dict[str, Any]]:
                 path = f"{node.fields['from']}#{file['path']}"
                 digest = {"sha256": file["sha256"]} if file["sha256"] else {}
                 yield {"name": f"{node.address}/{name}", "uri": path, "digest": digest}
-    yield {"name": f"toolchains/{mill.lock.name}.lock", "digest": {"sha256": mill.lock.digest}}
+    for chain in mill.toolchains.names():
+        lock = mill.toolchains.lock(chain)
+        yield {"name": f"toolchains/{lock.name}.lock", "digest": {"sha256": lock.digest}}
     for name, version in mill.tools.items():
-        yield {"name": name, "uri": f"pkg:pypi/{name}@{version}"}
+        # Another toolchain's package is named with it: sharktank/torch.
+        yield {"name": name, "uri": f"pkg:pypi/{name.rpartition('/')[2]}@{version}"}
 
 
 def _commit(mill: Mill) -> str:

@@ -61,6 +61,8 @@ class Node:
     code: tuple[str, ...] = ()
     limits: Limits
     device: str = "none"
+    #: The toolchain that makes it; "" is the run's own.
+    toolchain: str = ""
     #: Of a compile node: the node whose verdict counts for what it makes.
     judge: NodeId = field(default="", compare=False)
     #: The node that this one is done with other flags for; its target is what people ask for.

@@ -17,11 +17,14 @@ def build_graph(
     *,
     targets: Mapping[str, TargetPart],
     compiler: str,
+    compilers: Mapping[str, str] | None = None,
     only_targets: frozenset[str] | None = None,
     folders: Mapping[str, str] | None = None,
     token: bool = False,
 ) -> Graph:
     """Every node of ``models``; ``compiler`` is the version that flags are chosen for.
+
+    ``compilers`` are the versions of the toolchains that components name.
 
     With a ``token`` weights that are gated on the hub are fetched, else they come from a seed.
     ``folders`` says where the manifest of a model lies, for ``file:`` sources. Raises ManifestError
@@ -41,7 +44,8 @@ def build_graph(
                 variant = Variant(
                     model=model, name=name, component=component, dtype=dtype, axis=axis
                 )
-                for node in (*variant.shared(), *variant.of_targets(chosen, targets, compiler)):
+                version = (compilers or {}).get(variant.toolchain, compiler)
+                for node in (*variant.shared(), *variant.of_targets(chosen, targets, version)):
                     nodes[node.id] = node
     return Graph(nodes=nodes)
 

@@ -51,6 +51,11 @@ class Variant:
         """Its address; the variant's name is derived from the axes, dtype first."""
         return _address(self.model.name, self.name, self.dtype, self.axis)
 
+    @property
+    def toolchain(self) -> str:
+        """The toolchain that the component names; "" for the run's own."""
+        return self.component.toolchain or ""
+
     @functools.cached_property
     def program(self) -> dict[str, Any]:
         """The fields that every step which runs the exporter has."""
@@ -125,6 +130,7 @@ class Variant:
             tools=tuple(sorted({*STEPS[stage].tools, *info.packages, *tools})),
             code=(*STEPS[stage].code, info.module),
             limits=_limits(stage, self.component),
+            toolchain=self.toolchain,
         )
 
     def _files(self, role: str, references: Iterable[str]) -> list[Input]:
@@ -192,6 +198,7 @@ class Variant:
             tools=STEPS["compile"].tools,
             code=STEPS["compile"].code,
             limits=_limits("compile", self.component),
+            toolchain=self.toolchain,
         )
 
     def _validate(self, name: str, target: TargetPart, /, compiled: Node) -> Node:
@@ -215,6 +222,7 @@ class Variant:
             code=STEPS["validate"].code,
             limits=_limits("validate", self.component),
             device=name,
+            toolchain=self.toolchain,
         )
 
 

@@ -25,8 +25,8 @@ from tidemill.records import ActionResult
 from tidemill.states import State, States
 from tidemill.store.contract import Store
 from tidemill.store.trouble import disk_error
-from tidemill.toolchain.environment import Environment
 from tidemill.toolchain.lock import Lock
+from tidemill.toolchain.toolchains import Toolchains
 from tidemill.workspace import Workspace
 
 
@@ -39,8 +39,7 @@ class Mill:
     graph: Graph
     store: Store
     cache: Cache
-    lock: Lock
-    environment: Environment
+    toolchains: Toolchains
     states: States
     notes: tuple[str, ...] = ()
     device_uri: Callable[[str], str] = lambda _target: ""
@@ -50,10 +49,16 @@ class Mill:
     _latest_keys: dict[NodeId, str] | None = None
 
     @property
+    def lock(self) -> Lock:
+        """The lock of the run's own toolchain."""
+        return self.toolchains.own
+
+    @property
     def tools(self) -> dict[str, str]:
         """Package → version of what the graph's actions use, as reports and releases name them."""
-        used = {tool for node in self.graph.nodes.values() for tool in node.tools}
-        return {name: self.lock.pins[name].version for name in sorted(used)}
+        return self.toolchains.tools(
+            {(node.toolchain, tool) for node in self.graph.nodes.values() for tool in node.tools}
+        )
 
     def holds(self, name: NodeId) -> bool:
         """Whether a node needs no work now: what a task's ``complete()`` says."""
@@ -90,7 +95,7 @@ class Mill:
         place = Place(
             store=self.store,
             cache=self.cache,
-            environment=self.environment,
+            environment=self.toolchains.environment(node.toolchain),
             work=self.workspace.work,
             device_uri=self.device_uri(node.device) if node.device != "none" else "",
             beat=lambda seconds, memory, line: self.event(

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tidemill.cache import Cache
@@ -22,9 +22,9 @@ from tidemill.store import open_store
 from tidemill.store.contract import Store
 from tidemill.store.folder import FolderStore
 from tidemill.store.verified import Verified
-from tidemill.toolchain.environment import require
-from tidemill.toolchain.lock import Lock, read_lock
+from tidemill.toolchain.lock import read_lock
 from tidemill.toolchain.probe import Devices, probe
+from tidemill.toolchain.toolchains import Toolchains
 from tidemill.workspace import Workspace
 
 
@@ -42,20 +42,20 @@ def open_mill(
     UsageError or StoreError.
     """
     manifests = load_manifests(workspace.root)
-    lock = read_lock(workspace.lock_file(toolchain))
-    environment = require(workspace.state, lock)
-    compiler = lock.pins["iree-base-compiler"].version
+    toolchains = read_toolchains(workspace, manifests, own=toolchain, models=models)
+    environment = toolchains.environment("")
     graph, notes = check_flags(
-        _graph_of(manifests, models=models, targets=targets, compiler=compiler),
+        _graph_of(manifests, models=models, targets=targets, compilers=toolchains.compilers()),
         manifests=manifests,
-        environment=environment,
-        version=compiler,
+        toolchains=toolchains,
     )
     store = open_store(workspace.store_url)
     cache = _cache_of(store, folder=workspace.cache)
     cache.prime()
     devices = functools.cache(lambda: probe(environment))
-    states = _states_of(graph, cache=cache, lock=lock, manifests=manifests, devices=devices)
+    states = _states_of(
+        graph, cache=cache, toolchains=toolchains, manifests=manifests, devices=devices
+    )
     states.retry_failed = retry_failed
     return Mill(
         workspace=workspace,
@@ -63,11 +63,23 @@ def open_mill(
         graph=graph,
         store=store,
         cache=cache,
-        lock=lock,
-        environment=environment,
+        toolchains=toolchains,
         states=states,
         notes=(*notes, *_real_weights(manifests, models)),
         device_uri=lambda target: _uri(manifests, devices(), target=target),
+    )
+
+
+def read_toolchains(
+    workspace: Workspace, manifests: Manifests, *, own: str, models: Sequence[str] | None = None
+) -> Toolchains:
+    """The locks of ``own`` and of what ``models`` name. Raises UsageError or ManifestError."""
+    chosen = [m for name, m in manifests.models.items() if models is None or name in models]
+    named = {part.toolchain for model in chosen for part in model.components.values()}
+    return Toolchains(
+        own=read_lock(workspace.lock_file(own)),
+        others={name: read_lock(workspace.lock_file(name)) for name in named if name},
+        state=workspace.state,
     )
 
 
@@ -101,7 +113,7 @@ def _graph_of(
     *,
     models: Sequence[str] | None,
     targets: frozenset[str] | None,
-    compiler: str,
+    compilers: Mapping[str, str],
 ) -> Graph:
     if missing := set(models or ()) - set(manifests.models):
         known = ", ".join(sorted(manifests.models))
@@ -110,7 +122,8 @@ def _graph_of(
     graph = build_graph(
         chosen,
         targets=manifests.targets.targets,
-        compiler=compiler,
+        compiler=compilers[""],
+        compilers=compilers,
         only_targets=targets,
         token=bool(os.environ.get(TOKEN)),
         folders={name: str(folder) for name, folder in manifests.folders.items()},
@@ -122,7 +135,7 @@ def _states_of(
     graph: Graph,
     *,
     cache: Cache,
-    lock: Lock,
+    toolchains: Toolchains,
     manifests: Manifests,
     devices: Callable[[], Devices],
 ) -> States:
@@ -130,7 +143,7 @@ def _states_of(
     return States(
         graph=graph,
         cache=cache,
-        tools={name: pin.version for name, pin in lock.pins.items()},
+        tools={name: toolchains.versions(name) for name in toolchains.names()},
         code={roots: code_digest(roots) for roots in {node.code for node in graph.nodes.values()}},
         missing_device=lambda target: (
             devices().absent(needs=parts[target].needs, chip=parts[target].chip) or None

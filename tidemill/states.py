@@ -40,14 +40,15 @@ class State:
 class States:
     """Evaluates nodes of one graph against one cache.
 
-    ``code`` has the digest of every node's working code, taken once at the start; ``execute``
-    refuses a result whose code was edited since. ``missing_device`` says why this host cannot
-    validate a target, or None when it can.
+    ``tools`` has the packages and versions of each toolchain, "" being the run's own. ``code`` has
+    the digest of every node's working code, taken once at the start; ``execute`` refuses a result
+    whose code was edited since. ``missing_device`` says why this host cannot validate a target, or
+    None when it can.
     """
 
     graph: Graph
     cache: Cache
-    tools: Mapping[str, str]
+    tools: Mapping[str, Mapping[str, str]]
     code: Mapping[tuple[str, ...], str]
     missing_device: Callable[[str], str | None]
     retry_failed: bool = False
@@ -99,7 +100,7 @@ class States:
         bound = bind(
             node,
             inputs=inputs,
-            tools=self.tools,
+            tools=self.tools[node.toolchain],
             code=self.code[node.code],
         )
         return self._look_up(bound)

@@ -217,7 +217,7 @@ class Bench:
         return States(
             graph=graph or self.graph,
             cache=open_cache(self.root),
-            tools=self.tools,
+            tools={"": self.tools},
             code=self.code,
             missing_device=self.missing.get,
             retry_failed=retry_failed,

@@ -219,6 +219,9 @@ def run(
     from pipelines.runner import Options, default_workers, run_pipeline  # noqa: PLC0415
 
     named = named_nodes(mill, selection)
+    mill.toolchains.require(
+        mill.graph.nodes[name].toolchain for name in mill.graph.ancestors(named)
+    )
     if offline:
         _refuse_fetches(mill, named)
     options = Options(

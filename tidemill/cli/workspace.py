@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -17,12 +18,13 @@ from tidemill.cli.output import (
     workspace_of,
     workspace_options,
 )
+from tidemill.cli.produce import pipelines_of
 from tidemill.errors import ExitCode, ManifestError, UsageError
 from tidemill.expectations import unmatched
 from tidemill.graph_build import build_graph
 from tidemill.manifest.load import Manifests, load_manifests
 from tidemill.manifest.model import ManifestPart
-from tidemill.opening import open_mill
+from tidemill.opening import open_mill, read_toolchains
 from tidemill.toolchain.environment import folder_of, locate, require, sync
 from tidemill.toolchain.lock import Lock, read_lock
 from tidemill.toolchain.pin import pin as pin_requirements
@@ -68,14 +70,14 @@ def _check_expectations(workspace: Workspace, manifests: Manifests) -> None:
 
     Which targets there are does not depend on the lock, but flags need a compiler's version.
     """
-    path = workspace.lock_file("default")
-    if not path.exists():
+    if not workspace.lock_file("default").exists():
         return
-    lock = read_lock(path)
+    compilers = read_toolchains(workspace, manifests, own="default").compilers()
     graph = build_graph(
         manifests.models.values(),
         targets=manifests.targets.targets,
-        compiler=lock.version("iree-base-compiler"),
+        compiler=compilers[""],
+        compilers=compilers,
     )
     nodes = [(node.stage, str(node.address)) for node in graph.nodes.values()]
     if lost := unmatched(manifests.expectations, nodes=nodes):
@@ -130,17 +132,32 @@ def toolchain_list(*, as_json: bool, workspace_dir: Path | None, store_url: str 
 
 
 @toolchain.command("sync")
-@click.argument("name", default="default")
+@click.argument("names", nargs=-1)
+@click.option("--for", "pipeline", metavar="PIPELINE", help="What components of a pipeline name.")
 @click.option("--force", is_flag=True, help="Build again even if complete.")
 @workspace_options
 def toolchain_sync(
-    name: str, *, force: bool, workspace_dir: Path | None, store_url: str | None
+    names: tuple[str, ...],
+    *,
+    pipeline: str | None,
+    force: bool,
+    workspace_dir: Path | None,
+    store_url: str | None,
 ) -> None:
-    """Build the environment of a lock, unless it is there already."""
+    """Build the environments of locks [default] that are not there already; print their folders."""
     workspace = workspace_of(workspace_dir, store_url)
-    lock = read_lock(workspace.lock_file(name))
-    built = sync(workspace.state, lock, report=complain, force=force)
-    say(str(built.root))
+    locks = {name: read_lock(workspace.lock_file(name)) for name in names or ("default",)}
+    if pipeline is not None:
+        locks |= _named_by(pipeline, workspace)
+    for lock in locks.values():
+        say(str(sync(workspace.state, lock, report=complain, force=force).root))
+
+
+def _named_by(pipeline: str, workspace: Workspace, /) -> Mapping[str, Lock]:
+    """The locks that components of a pipeline's models name."""
+    models = pipelines_of(workspace).load(pipeline).models
+    manifests = load_manifests(workspace.root)
+    return read_toolchains(workspace, manifests, own="default", models=models).others
 
 
 @toolchain.command("pin")

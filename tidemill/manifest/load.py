@@ -1,6 +1,6 @@
 """Reads the folder ``manifests/`` into frozen values; reports all problems of all files at once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +42,7 @@ def load_manifests(root: Path) -> Manifests:
         if expected_file.exists()
         else ExpectationsPart()
     )
+    toolchains = [path.stem for path in sorted((root / "toolchains").glob("*.lock"))]
     models: dict[str, ManifestPart] = {}
     folders: dict[str, Path] = {}
     first: dict[str, str] = {}
@@ -50,7 +51,7 @@ def load_manifests(root: Path) -> Manifests:
         document = _read(root, path)
         problems += crosscheck(document, targets=known) if targets else []
         problems += _name_problems(document, path, first)
-        part = validate(document, ManifestPart, problems)
+        part = validate(document, ManifestPart, problems, toolchains=toolchains)
         if part is not None:
             models[part.name], folders[part.name] = part, path.parent
     raise_problems(problems)
@@ -103,13 +104,24 @@ def _name_problems(document: Document, path: Path, first: dict[str, str]) -> lis
     return problems
 
 
-def validate(document: Document, kind: type[AnyPart], problems: list[Problem]) -> AnyPart | None:
-    """The document as ``kind``, or None after adding every problem to ``problems``."""
+def validate(
+    document: Document,
+    kind: type[AnyPart],
+    problems: list[Problem],
+    *,
+    toolchains: Sequence[str] = (),
+) -> AnyPart | None:
+    """The document as ``kind``, or None after adding every problem to ``problems``.
+
+    ``toolchains`` are the names of the locks that there are.
+    """
     problems += document.problems
     if document.data is None:
         return None
     try:
-        part = kind.model_validate(document.data, context={"exporters": EXPORTERS})
+        part = kind.model_validate(
+            document.data, context={"exporters": EXPORTERS, "toolchains": toolchains}
+        )
     except ValidationError as error:
         known = {problem.path for problem in document.problems}
         found = _problems(document, [dict(item) for item in error.errors()])

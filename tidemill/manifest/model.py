@@ -259,6 +259,7 @@ class ComponentPart(Part):
     dtypes: Many[Dtype] = Field(min_length=1)
     matrix: dict[Name, Sizes] = Field(default_factory=dict)
     targets: Many[str] = ()
+    toolchain: Name | None = None
     samples: Many[SamplePart] = ()
     proxy: Name | None = None
     proxied: Many[Dtype] = ()
@@ -275,6 +276,11 @@ class ComponentPart(Part):
     @classmethod
     def _exporter(cls, name: str, info: ValidationInfo) -> str:
         return _known(name, (info.context or {})["exporters"], "exporter")
+
+    @field_validator("toolchain")
+    @classmethod
+    def _toolchain(cls, name: str | None, info: ValidationInfo) -> str | None:
+        return name and _known(name, (info.context or {})["toolchains"], "toolchain")
 
     @field_validator("limits")
     @classmethod

@@ -213,9 +213,30 @@ class ValidateNumerics(TargetTask):
     stage = "validate"
 
 
+class ConformanceTable(TargetTask):
+    """A suite of tests on a target → the table of what passes."""
+
+    stage = "conformance"
+
+
+class CompareTable(TargetTask):
+    """The table against what is known to fail."""
+
+    stage = "compare"
+
+
 TASKS: dict[str, type[NodeTask]] = {
     task.stage: task
-    for task in (Fetch, ExportMlir, PackParameters, Reference, CompileVmfb, ValidateNumerics)
+    for task in (
+        Fetch,
+        ExportMlir,
+        PackParameters,
+        Reference,
+        CompileVmfb,
+        ValidateNumerics,
+        ConformanceTable,
+        CompareTable,
+    )
 }
 
 

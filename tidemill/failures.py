@@ -31,6 +31,8 @@ _OWN_CLASS: dict[Stage, FailureClass] = {
     "reference": FailureClass.EXPORT,
     "compile": FailureClass.COMPILE,
     "validate": FailureClass.CRASH,
+    "conformance": FailureClass.CRASH,
+    "compare": FailureClass.CRASH,
 }
 
 

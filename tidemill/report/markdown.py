@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tidemill.records import NodeReport, RunReport
 from tidemill.report.changes import ChangeRow, change_rows, in_short, tool_lines, unknown_line
 from tidemill.report.rows import Cell, MatrixRow, matrix, rows
+from tidemill.report.suites import SuiteView, Tally, suites
 from tidemill.report.text import brief, one_line, plural, seconds_text, shown_lines, size_text
 from tidemill.report.view import (
     SIGNS,
@@ -89,6 +90,12 @@ def job_summary(report: RunReport, *, limit: int = LIMIT_BYTES) -> str:
             head="Numbers are the largest absolute error against the reference, and its limit.\n\n"
             f"| variant | shared |{targets}\n|---|---|{'---|' * len(table.targets)}\n",
             items=[*map(_matrix_row, table.rows)],
+        ),
+        _Section(
+            title="Conformance",
+            noun="suite",
+            share=0.1,
+            items=[*map(_suite, suites(report))],
         ),
         _costs(report),
     )
@@ -201,6 +208,21 @@ def _cell(cell: Cell | None) -> str:
     if cell.verdict and cell.verdict.worst.max_abs is not None:
         parts.append(cell.verdict.worst.max_abs_text)
     return ", ".join(parts)
+
+
+def _suite(view: SuiteView) -> str:
+    """One suite: a sentence, and a table of groups by what became of their tests."""
+    columns = "".join(f" {inline(word)} |" for word in view.outcomes)
+    lines = "".join(_tally(one, outcomes=view.outcomes) for one in (*view.groups, view.whole))
+    return (
+        f"**{code(view.address)}: {inline(view.whole.text)}**\n\n"
+        f"| group | tests |{columns}\n|---|--:|{'--:|' * len(view.outcomes)}\n{lines}\n"
+    )
+
+
+def _tally(one: Tally, *, outcomes: Sequence[str]) -> str:
+    cells = "".join(f" {one.count(word) or ''} |" for word in outcomes)
+    return f"| {inline(one.group)} | {one.tests} |{cells}\n"
 
 
 def _costs(report: RunReport) -> _Section:

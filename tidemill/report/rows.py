@@ -18,9 +18,16 @@ STAGES_OF_KIND: Mapping[str, tuple[str, ...]] = {
     "reference": ("reference",),
     "vmfb": ("compile", "validate"),
     "verdict": ("validate",),
+    "table": ("conformance", "compare"),
 }
 KINDS = tuple(STAGES_OF_KIND)
-KIND_OF_STAGE = {"export": "mlir", "pack": "irpa", "reference": "reference", "compile": "vmfb"}
+KIND_OF_STAGE = {
+    "export": "mlir",
+    "pack": "irpa",
+    "reference": "reference",
+    "compile": "vmfb",
+    "conformance": "table",
+}
 
 _Nodes = Mapping[tuple[str, str], NodeReport]
 

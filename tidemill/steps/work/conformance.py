@@ -49,8 +49,7 @@ def run(request: Request) -> Response:
     outcomes = _followed(pool.each(len(suite)), suite)
     tests = [_line(case, outcomes[number]) for number, case in enumerate(suite)]
     versions = {
-        name: metadata.version(name)
-        for name in ("onnx", "iree-base-compiler", "iree-base-runtime")
+        name: metadata.version(name) for name in ("onnx", "iree-base-compiler", "iree-base-runtime")
     }
     head = {"format": FORMAT, "kind": fields["kind"], "flags": list(way.flags), "tools": versions}
     Path(OUT).mkdir(exist_ok=True)

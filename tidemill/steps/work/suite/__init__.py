@@ -1,1 +1,1 @@
-"""A suite of small tests through importer, compiler and runtime: what ``conformance`` is made of."""
+"""A suite of small tests through importer, compiler and runtime: the parts of ``conformance``."""

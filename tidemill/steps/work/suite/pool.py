@@ -10,6 +10,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ Work = Callable[[int, Callable[[str], None]], Result]
 
 #: After so many pieces a worker is replaced: what they leak is given back.
 _PIECES = 50
+#: Seconds in which a process that is ending ends.
+_PATIENCE = 1.0
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -82,7 +85,7 @@ class Pool:
             if not self._waiting or fresh or worker.done >= _PIECES:
                 self._drop(worker)
                 continue
-            self._give(worker, self._waiting.popleft())
+            self._give(worker, self._waiting[0])
 
     def _started(self) -> _Worker:
         ours, theirs = _FORK.Pipe()
@@ -92,9 +95,15 @@ class Pool:
         return _Worker(process=process, pipe=ours)
 
     def _give(self, worker: _Worker, number: int) -> None:
+        """Have a worker do the piece that is next; one that died while it was idle is replaced."""
+        try:
+            worker.pipe.send(number)
+        except OSError:
+            self._drop(worker)
+            return
+        self._waiting.popleft()
         worker.number, worker.phase = number, "its beginning"
         worker.deadline = time.monotonic() + self.seconds
-        worker.pipe.send(number)
 
     def _ended(self) -> Iterator[tuple[int, Any]]:
         """What has ended, after waiting for something to happen."""
@@ -134,19 +143,18 @@ class Pool:
     def _drop(self, worker: _Worker) -> int:
         """End a worker; its exit status, negative for a signal."""
         self._workers.remove(worker)
-        worker.pipe.close()  # one that waits for work ends by itself
-        if worker.number >= 0:
-            worker.process.join(timeout=1.0)  # one that died by itself is to say how
-            worker.process.kill()
+        if worker.number < 0:
+            with suppress(OSError):
+                worker.pipe.send(None)
+        # One that died by itself is to say how; one that has been sent home goes.
+        worker.process.join(timeout=_PATIENCE)
+        worker.process.kill()
         worker.process.join()
+        worker.pipe.close()
         return int(worker.process.exitcode)
 
 
 def _serve(pipe: "Connection[Any, Any]", work: Work[Any]) -> None:
     """The life of a worker."""
-    while True:
-        try:
-            number = pipe.recv()
-        except EOFError:
-            return
+    while (number := pipe.recv()) is not None:
         pipe.send(("done", work(number, lambda phase: pipe.send(("phase", phase)))))

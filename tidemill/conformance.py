@@ -30,7 +30,7 @@ _NAMED = 12
 _EXAMPLE = 160
 
 
-class Test(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True):
     """One line of a table."""
 
     name: str
@@ -43,7 +43,7 @@ class Table(msgspec.Struct, frozen=True):
     """``table.json`` of a conformance step, as far as it is read here."""
 
     tools: dict[str, str]
-    tests: tuple[Test, ...]
+    tests: tuple[Line, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ def accept(table: Table, known: KnownPart, *, file: str) -> Accepted:
 
     ``file`` is where causes are written. A cause that no test has any more is left out.
     """
-    found: dict[int, list[Test]] = {}
+    found: dict[int, list[Line]] = {}
     unexplained = []
     for test in table.tests:
         if test.outcome != PASS:
@@ -102,7 +102,7 @@ def accept(table: Table, known: KnownPart, *, file: str) -> Accepted:
     )
 
 
-def _cause_of(test: Test, causes: Sequence[CausePart]) -> int | None:
+def _cause_of(test: Line, causes: Sequence[CausePart]) -> int | None:
     """The first cause that fits."""
     for index, cause in enumerate(causes):
         if cause.lost == test.outcome and re.search(cause.match, test.line):
@@ -110,7 +110,7 @@ def _cause_of(test: Test, causes: Sequence[CausePart]) -> int | None:
     return None
 
 
-def _unexplained(tests: Sequence[Test], *, file: str) -> ToolError:
+def _unexplained(tests: Sequence[Line], *, file: str) -> ToolError:
     lines = [f"  {test.name}: {test.outcome}: {test.line}" for test in tests[:_NAMED]]
     more = [f"  and {len(tests) - _NAMED} more"] if len(tests) > _NAMED else []
     return ToolError(
@@ -119,12 +119,12 @@ def _unexplained(tests: Sequence[Test], *, file: str) -> ToolError:
     )
 
 
-def _example(tests: Sequence[Test]) -> ExamplePart:
+def _example(tests: Sequence[Line]) -> ExamplePart:
     first = min(tests, key=lambda test: (len(test.name), test.name))
     return ExamplePart(test=first.name, line=first.line[:_EXAMPLE].rstrip())
 
 
-def _groups(tests: Iterable[Test]) -> dict[str, GroupPart]:
+def _groups(tests: Iterable[Line]) -> dict[str, GroupPart]:
     whole, passing = Counter[str](), Counter[str]()
     for test in tests:
         whole[test.group] += 1

@@ -1,6 +1,6 @@
 """What is known of a suite, brought up to a new table, and as a page for people. Pure.
 
-People write causes: a class, what the diagnostic line matches, and a reason. Which tests belong to
+People write causes: a class, what name and diagnostic line match, and a reason. Which tests belong to
 which cause follows from the table, so that a list can be made anew and never says too much.
 """
 
@@ -103,9 +103,10 @@ def accept(table: Table, known: KnownPart, *, file: str) -> Accepted:
 
 
 def _cause_of(test: Line, causes: Sequence[CausePart]) -> int | None:
-    """The first cause that fits."""
+    """The first cause that fits the class and ``name: line``."""
+    said = f"{test.name}: {test.line}"
     for index, cause in enumerate(causes):
-        if cause.lost == test.outcome and re.search(cause.match, test.line):
+        if cause.lost == test.outcome and re.search(cause.match, said):
             return index
     return None
 

@@ -40,6 +40,14 @@ def test_accepting_files_every_failure_under_its_reason(tmp_path: Path) -> None:
     assert accepted.known.tools == {"onnx": "1.24.0"}
 
 
+def test_a_cause_may_be_told_by_the_name_of_the_test(tmp_path: Path) -> None:
+    known = known_of(tmp_path)
+    named = known.causes[0].model_copy(update={"match": "^test_loop", "tests": ()})
+    causes = (named, known.causes[0])
+    accepted = accept(TABLE, known.model_copy(update={"causes": causes}), file="f.yaml")
+    assert [cause.tests for cause in accepted.known.causes] == [("test_loop_of_ifs",), ("test_if",)]
+
+
 def test_accepting_says_what_it_changes(tmp_path: Path) -> None:
     accepted = accept(TABLE, known_of(tmp_path), file="f.yaml")
     assert accepted.now_failing == ("test_loop_of_ifs",)

@@ -52,7 +52,7 @@ class ExamplePart(Part):
 
 
 class CausePart(Part):
-    """Tests that fail for one reason: those of ``class`` whose line ``match`` is found in."""
+    """Tests that fail for one reason: of ``class``, with ``match`` found in ``name: line``."""
 
     lost: Lost = Field(alias="class")
     match: str = ""

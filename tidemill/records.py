@@ -15,6 +15,8 @@ Stage = Literal[
     "fetch", "export", "pack", "reference", "compile", "validate", "conformance", "compare"
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+#: Stages that no component of a model has, only a suite of tests.
+SUITE_STAGES: tuple[Stage, ...] = ("conformance", "compare")
 
 Outcome = Literal["built", "reused", "failed", "expected-failure", "blocked", "unvalidated"]
 ArtifactStatus = Literal[

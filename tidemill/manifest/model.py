@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from tidemill.digest import is_digest
-from tidemill.records import STAGES
+from tidemill.records import STAGES, SUITE_STAGES
 from tidemill.sources import parse_source
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._]*(-[a-z0-9._]+)*")
@@ -286,7 +286,7 @@ class ComponentPart(Part):
     @classmethod
     def _stages(cls, limits: dict[str, LimitPart]) -> dict[str, LimitPart]:
         for stage in limits:
-            _known(stage, STAGES, "stage")
+            _known(stage, set(STAGES) - set(SUITE_STAGES), "stage")
         if "fetch" in limits:
             raise ValueError("the limits of a fetch stand with its source: sources.<name>.limits")
         return limits

@@ -1,7 +1,7 @@
 """What is known of a suite, brought up to a new table, and as a page for people. Pure.
 
-People write causes: a class, what name and diagnostic line match, and a reason. Which tests belong to
-which cause follows from the table, so that a list can be made anew and never says too much.
+People write causes: a class, what name and diagnostic line match, and a reason. Which tests belong
+to which cause follows from the table, so that a list can be made anew and never says too much.
 """
 
 import re

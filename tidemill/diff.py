@@ -13,7 +13,14 @@ from tidemill.records import (
 )
 
 #: The stage whose record tells how an artifact of a kind was made.
-STAGE_OF_KIND = {"mlir": "export", "irpa": "pack", "reference": "reference", "vmfb": "compile"}
+STAGE_OF_KIND = {
+    "mlir": "export",
+    "config": "export",
+    "irpa": "pack",
+    "tokenizer": "pack",
+    "reference": "reference",
+    "vmfb": "compile",
+}
 #: What the compiler counted, and what validation measured, as they are named in records.
 COUNTED = ("dispatch_count", "executable_count", "transient_bytes")
 MEASURED = ("max_abs", "rel_l2", "cosine", "snr_db", "limit_max_abs", "limit_rel_l2")

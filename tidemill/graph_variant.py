@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.address import Address
-from tidemill.exporters import EXPORTERS
+from tidemill.exporters import EXPORTERS, MAIN
 from tidemill.graph import DEFAULT_LIMITS, MODULE, Input, Limits, Node, NodeId
+from tidemill.graph_samples import Described, described, output_file
 from tidemill.manifest.model import ComponentPart, LimitPart, ManifestPart, parse_size, parse_time
 from tidemill.manifest.targets import TargetPart
 from tidemill.records import Stage
@@ -100,17 +101,33 @@ class Variant:
         if component.proxy_of(self.dtype):
             # Values from a seed are there for their verdict, which here is another component's.
             return (export,) if values["synthetic"] else (export, pack)
-        samples, tokenizers = _samples(component, self.dtype)
-        reference: dict[str, Any] = {"samples": samples, "precision": component.reference}
+        samples = described(component, self.dtype)
+        reference: dict[str, Any] = {"samples": samples.fields, "precision": component.reference}
         if component.outputs:
             reference["outputs"] = list(component.outputs)
         judge = self._torch_node(
             "reference",
             {**program, **values, **reference},
-            config + weights + self._files("tokenizer", tokenizers),
-            tools=("tokenizers",) if tokenizers else (),
+            [*config, *weights, *self._sampled(samples)],
+            tools=("tokenizers",) if "tokenizer" in samples.files else (),
         )
         return export, pack, judge
+
+    def _sampled(self, samples: Described) -> Iterator[Input]:
+        """What samples are made from: files of sources, and outputs of other references."""
+        for role, references in samples.files.items():
+            yield from self._files(role, references)
+        for given in samples.outputs:
+            name, sample, output = given.split("/")
+            other = self.model.components[name]
+            file = output_file(other, sample, output)
+            node = f"reference:{self._same_of(name)}"
+            yield Input(role="output", node=node, files=((given, file),))
+
+    def _same_of(self, name: str) -> Address:
+        """The one variant of another component in this dtype."""
+        axis = dict(variants(self.model.components[name]))[self.dtype]
+        return _address(self.model.name, name, self.dtype, axis)
 
     def _torch_node(
         self,
@@ -181,14 +198,11 @@ class Variant:
         """The node whose verdict counts on ``target``: the own one, or that of the proxy."""
         address, proxy = self.address, self.component.proxy_of(self.dtype)
         if proxy:
-            axis = dict(variants(self.model.components[proxy]))[self.dtype]
-            address = _address(self.model.name, proxy, self.dtype, axis)
+            address = self._same_of(proxy)
         return f"validate:{Address(address.model, address.component, address.variant, target)}"
 
     def _compile(self, target: str, flags: list[str]) -> Node:
-        mlir = Input(
-            role="mlir", node=f"export:{self.address}", files=(("model.mlir", "model.mlir"),)
-        )
+        mlir = Input(role="mlir", node=f"export:{self.address}", files=_same("model.mlir"))
         return Node(
             stage="compile",
             address=self._on(target),
@@ -202,28 +216,40 @@ class Variant:
         )
 
     def _validate(self, name: str, target: TargetPart, /, compiled: Node) -> Node:
-        module = Input(role=MODULE, node=compiled.id, files=(("model.vmfb", "model.vmfb"),))
+        module = Input(role=MODULE, node=compiled.id, files=_same("model.vmfb"))
+        driver = EXPORTERS[self.component.exporter].driver
+        # Beside a language model's archive lies its tokenizer, which no verdict depends on.
+        archive = () if driver == MAIN else _same("model.irpa")
+        inputs = [
+            module,
+            Input(role="parameters", node=f"pack:{self.address}", files=archive),
+            Input(role="reference", node=f"reference:{self.address}"),
+        ]
+        if driver != MAIN:
+            config = _same("config.json")
+            inputs.append(Input(role="config", node=f"export:{self.address}", files=config))
         return Node(
             stage="validate",
             address=self._on(name),
             fields={
                 "device": target.device,
-                "function": "main",
+                **({"function": MAIN} if driver == MAIN else {"driver": driver}),
                 "dtype": self.dtype,
                 "inputs": self.program["inputs"],
                 "numerics": self.numerics,
             },
-            inputs=(
-                module,
-                Input(role="parameters", node=f"pack:{self.address}"),
-                Input(role="reference", node=f"reference:{self.address}"),
-            ),
+            inputs=tuple(inputs),
             tools=STEPS["validate"].tools,
-            code=STEPS["validate"].code,
+            code=(*STEPS["validate"].code, f"tidemill.steps.work.drivers.{driver}"),
             limits=_limits("validate", self.component),
             device=name,
             toolchain=self.toolchain,
         )
+
+
+def _same(name: str) -> tuple[tuple[str, str], ...]:
+    """One output, under its own name."""
+    return ((name, name),)
 
 
 def _address(model: str, component: str, dtype: str, axis: Mapping[str, int]) -> Address:
@@ -242,18 +268,3 @@ def _inputs(component: ComponentPart, axis: Mapping[str, int]) -> list[dict[str,
         }
         for name, part in component.inputs.items()
     ]
-
-
-def _samples(component: ComponentPart, dtype: str) -> tuple[list[dict[str, Any]], list[str]]:
-    samples, tokenizers = [], []
-    for part in component.samples:
-        sample = part.model_dump(by_alias=True, exclude_none=True, exclude={"greedy"})
-        sample.setdefault("text", None)
-        if part.text:
-            tokenizers.append(part.text.tokenizer)
-            sample["text"]["tokenizer"] = part.text.tokenizer.partition("/")[2]
-            sample["text"]["texts"] = list(part.text.texts)
-        greedy = part.greedy if part.greedy and dtype in part.greedy.dtypes else None
-        sample["greedy"] = {"tokens": greedy.tokens} if greedy else None
-        samples.append(sample)
-    return samples, list(dict.fromkeys(tokenizers))

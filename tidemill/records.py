@@ -27,7 +27,7 @@ ArtifactStatus = Literal[
 class Output(msgspec.Struct, frozen=True, kw_only=True):
     """One file that an action made.
 
-    ``kind`` is mlir, irpa, vmfb, reference, verdict, table, source or log.
+    ``kind`` is mlir, irpa, vmfb, reference, verdict, table, config, tokenizer, source or log.
     """
 
     name: str

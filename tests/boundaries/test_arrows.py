@@ -18,15 +18,16 @@ TOPS = ("tidemill", "tasks", "pipelines", "ci")
 #: From what everybody may use to what nobody may.
 LAYERS = (
     "tidemill errors digest interrupts processors",
-    "address records sources child code workspace exporters pixels",
+    "address records sources child code workspace exporters pixels speech texts",
     "protocol steps store retention diff",
     "keeping trust events copies",
     "manifest cache channels failures workfolder toolchain report cutting",
     "graph client ending sweeping compare moves bundle command",
+    "graph_samples",
     "graph_variant",
     "graph_suites conformance",
     "graph_build graph_flags keys expectations release policy rungs pytest_plugin images",
-    "states execute",
+    "states execute generating",
     "mill repro",
     "opening",
     "tasks",
@@ -38,7 +39,17 @@ LEVEL = {room: level for level, line in enumerate(LAYERS) for room in line.split
 #: What runs in a child process under the toolchain's interpreter: nobody else imports it, and it
 #: imports nothing that the orchestrator needs another package for.
 WORK = {"work", "exporter"}
-WORK_MAY_USE = {*WORK, "errors", "digest", "protocol", "exporters", "sources", "pixels"}
+WORK_MAY_USE = {
+    *WORK,
+    "errors",
+    "digest",
+    "protocol",
+    "exporters",
+    "sources",
+    "pixels",
+    "speech",
+    "texts",
+}
 CLIENT_MAY_USE = {
     "client",
     "address",
@@ -55,7 +66,7 @@ HEAVY = {"torch", "iree", "transformers", "diffusers", "onnx", "safetensors", "t
 #: Third-party package → the rooms that may know it.
 KNOWN_BY = {
     **{package: {"work", "exporter"} for package in HEAVY},
-    "numpy": {"work", "exporter", "client", "images", "pixels"},
+    "numpy": {"work", "exporter", "client", "images", "pixels", "speech", "texts", "generating"},
     "iree": {"work", "exporter", "images"},
     "tokenizers": {"work", "exporter", "images"},
     "pytest": {"pytest_plugin"},
@@ -75,6 +86,7 @@ PURE = (
     "tidemill.address",
     "tidemill.graph",
     "tidemill.graph_build",
+    "tidemill.graph_samples",
     "tidemill.graph_variant",
     "tidemill.graph_suites",
     "tidemill.conformance",
@@ -203,7 +215,7 @@ def test_exporters_do_not_turn_back_to_the_steps() -> None:
         and room_of(target) in {"work", "protocol", "steps"}
     ]
     assert wrong == []
-    assert ("tidemill.steps.work.spec", "tidemill.exporters") in ARROWS
+    assert ("tidemill.steps.work.spec", "tidemill.exporters.base") in ARROWS
 
 
 def test_the_client_knows_its_few_rooms_only() -> None:

@@ -105,8 +105,7 @@ def test_a_suite_from_its_first_table_to_a_pull(
     # It is accepted with its reason, and the run is good.
     told = bench.call("conformance", "accept", "ops").out
     assert told == (
-        "now known to fail: test_if\n"
-        "manifests/conformance/ops/cpu.yaml: 1 of 2 tests pass\n"
+        "now known to fail: test_if\nmanifests/conformance/ops/cpu.yaml: 1 of 2 tests pass\n"
     )
     done = bench.run("suites")
     assert done.outcomes[("compare", ADDRESS)] == "built"

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.unit.suites import KNOWN, write_suite
+from tests.unit.suites import write_suite
 from tidemill.cli.conformance import BEGIN, END, with_page
 from tidemill.conformance import MEANINGS, Line, Table, accept, page, read_table
 from tidemill.errors import StoreError, ToolError, UsageError

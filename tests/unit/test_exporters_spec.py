@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from tidemill.errors import FailureClass, WorkError
-from tidemill.exporters import EXPORTERS
 from tidemill.exporters.base import Dimension, InputSpec
 from tidemill.steps.work.protocol import Request
 from tidemill.steps.work.spec import exporter_of, spec_of
@@ -57,8 +56,7 @@ def test_a_missing_field_is_a_fault_of_ours() -> None:
         spec_of(Request(step="pack", fields=fields))
 
 
-def test_an_unknown_exporter_is_answered_with_those_there_are() -> None:
+def test_an_unknown_exporter_is_refused_by_name() -> None:
     with pytest.raises(WorkError) as raised:
         exporter_of(request(exporter="magic"))
-    known = ", ".join(sorted(EXPORTERS))
-    assert raised.value.message == f"there is no exporter 'magic'; there are {known}"
+    assert raised.value.message == "there is no exporter 'magic'"

@@ -167,8 +167,8 @@ CASES: dict[str, Case] = {
     "unknown kind": (
         [kind("{kind: gaussian, seed: 1}")],
         [f"27: {IDS}.kind: unknown value 'gaussian' (known: 'normal', 'uniform', 'integers',"
-         f" 'values' or"
-         " 'text')"],
+         f" 'values',"
+         " 'text', 'log_mel' or 'output')"],
     ),
     "text without text": (
         [kind("{kind: text, field: ids}")],

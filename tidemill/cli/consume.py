@@ -111,6 +111,8 @@ def _verdict_lines(verdict: dict[str, Any] | None) -> list[tuple[str, str]]:
         lines.append(("numbers", numbers))
     if greedy := verdict.get("greedy"):
         lines.append(("greedy", f"{greedy.get('equal')} of {greedy.get('tokens')} tokens equal"))
+        said = (text for one in greedy.get("samples") or () for text in one.get("text") or ())
+        lines += [("text", text.strip()) for text in said]
     return lines
 
 

@@ -2,7 +2,6 @@
 
 import atexit
 import gc
-import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -10,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tidemill.cli.listing import trust_of
-from tidemill.cli.output import Command, complain, console, say, workspace_options
-from tidemill.cli.pulling import store_to_pull
-from tidemill.client import open_cache, resolve
-from tidemill.client.pull import reader_of
+from tidemill.cli.output import Command, complain, console, say
+from tidemill.cli.programs import (
+    FILE,
+    open_programs,
+    program_files,
+    program_options,
+    require_packages,
+)
 from tidemill.client.suite import Suite
 from tidemill.errors import UsageError
 
@@ -22,33 +24,15 @@ if TYPE_CHECKING:  # numpy is not loaded before it is known to be there
     from tidemill.images.parts import Sizes
     from tidemill.pixels.quality import Array
 
-INSTALL = "pip install 'tidemill[images]'"
-FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 Count = Callable[[int], None]
-
-
-def _program_options(command: Command) -> Command:
-    """Which programs are run, and where."""
-    options = (
-        click.option("--channel", default="", help="The channel to take the programs from."),
-        click.option("--release", default="", help="A release instead of a channel."),
-        click.option("--target", default="cpu", help="What they were compiled for [cpu]."),
-        click.option("--device", default="local-task", help="IREE's device [local-task]."),
-        click.option("--dtype", type=click.Choice(["f32", "f16"]), default="f32", help="[f32]"),
-        click.option("--axis", "axes", multiple=True, help="A part of variants, as latent64."),
-        click.option(
-            "--sampler", default="euler", help="Takes components SAMPLER-start, -step [euler]."
-        ),
-        click.option("--offline", is_flag=True, help="Ask nobody: take all from the cache."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return workspace_options(command)
 
 
 def _picture_options(command: Command) -> Command:
     """What is drawn."""
     options = (
+        click.option(
+            "--sampler", default="euler", help="Takes components SAMPLER-start, -step [euler]."
+        ),
         click.option("--prompt", help="What to draw; needs --tokenizer."),
         click.option("--negative", default="", help="What guidance leads away from [nothing]."),
         click.option("--tokenizer", type=FILE, help="The model's tokenizer.json."),
@@ -67,7 +51,7 @@ def _picture_options(command: Command) -> Command:
 
 @click.command()
 @click.argument("model")
-@_program_options
+@program_options
 @_picture_options
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The PNG to write.")
 @click.option(
@@ -85,12 +69,13 @@ def image(model: str, *, out: Path, trace: Path | None, no_progress: bool, **giv
             "give either --prompt or --ids",
             hint="--prompt needs --tokenizer; --ids is a .npy file of token ids",
         )
-    _require("numpy", "iree.runtime", *(["tokenizers"] if given["ids"] is None else []))
+    words = ["tokenizers"] if given["ids"] is None else []
+    require_packages("numpy", "iree.runtime", *words, to="drawing a picture")
     from tidemill.pixels.png import to_bytes, write_png  # noqa: PLC0415 - needs numpy
 
     # The runtime's bindings complain, in hundreds of lines, of all that is not freed at the end.
     atexit.unregister(gc.freeze)
-    with closing(_suite(given)) as suite:
+    with closing(open_programs(given)) as suite:
         drawn = _draw(model, suite, given=given, trace=trace, plain=no_progress)
         title = suite.resolved.title
     pixels = to_bytes(drawn[0])
@@ -114,7 +99,7 @@ def _draw(
         model=model,
         **{name: given[name] for name in ("target", "dtype", "sampler", "axes")},
     )
-    files = {role: _files(suite, address) for role, address in chosen.items()}
+    files = {role: program_files(suite, address) for role, address in chosen.items()}
     signatures = {role: read_signature(mlir) for role, (mlir, _, _) in files.items()}
     sizes = check_fit(signatures)
     ids, noise = _ids(given, sizes), _noise(given, sizes)
@@ -130,58 +115,6 @@ def _draw(
             watch=_watcher(trace, step),
             total=total,
         )
-
-
-def _require(*packages: str) -> None:
-    """Raise UsageError unless these are installed."""
-    lacking = []
-    for package in packages:
-        try:
-            found = importlib.util.find_spec(package)
-        except ModuleNotFoundError:  # of a package that the module would be in
-            found = None
-        if found is None:
-            lacking.append(package)
-    if lacking:
-        raise UsageError(
-            f"drawing a picture needs {', '.join(lacking)}, not installed here", hint=INSTALL
-        )
-
-
-def _suite(given: dict[str, Any]) -> Suite:
-    """What the options name, opened."""
-    if bool(given["channel"]) == bool(given["release"]):
-        raise UsageError(
-            "give either --channel or --release",
-            hint="`tidemill channel list` shows what there is",
-        )
-    workspace, offline = given["workspace_dir"], given["offline"]
-    store = store_to_pull(workspace, given["store_url"], lock=None, offline=offline)
-    cache = open_cache()
-    if cache is None:
-        raise UsageError(
-            "the user's cache folder cannot be written", hint="name one in TIDEMILL_CACHE"
-        )
-    resolved = resolve(
-        reader_of(store, cache=cache, offline=offline),
-        channel=given["channel"],
-        release=given["release"],
-        trust=None if given["release"] else trust_of(workspace, store),
-    )
-    return Suite(store=store, resolved=resolved, cache=cache, offline=offline)
-
-
-def _files(suite: Suite, address: str) -> tuple[Path, Path, Path]:
-    """MLIR, VMFB and parameters of one part; says when it was not validated, or is degraded."""
-    one = suite.artifacts(address)
-    if one.status != "validated" or one.reason:
-        complain(f"{address} is {one.status}" + (f": {one.reason}" if one.reason else ""))
-    if one.mlir is None or one.vmfb is None or one.irpa is None:
-        raise UsageError(
-            f"{address} was released without MLIR, VMFB or parameters",
-            hint="take a release that has all of them",
-        )
-    return one.mlir, one.vmfb, one.irpa
 
 
 def _ids(given: dict[str, Any], sizes: "Sizes") -> "Array":

@@ -47,6 +47,8 @@ class Handed:
     vmfb: Path | None
     mlir: Path | None
     irpa: Path | None
+    config: Path | None = None
+    tokenizer: Path | None = None
     verdict: dict[str, Any] | None
     samples: tuple[Sample, ...]
 
@@ -175,6 +177,8 @@ def _handed_of(address: str, places: dict[Path, Artifact]) -> Handed:
         vmfb=by_kind.get("vmfb"),
         mlir=by_kind.get("mlir"),
         irpa=by_kind.get("irpa"),
+        config=by_kind.get("config"),
+        tokenizer=by_kind.get("tokenizer"),
         verdict=told.verdict,
         samples=samples,
     )

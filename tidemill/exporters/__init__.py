@@ -2,10 +2,15 @@
 
 ``packages`` are the toolchain packages whose version is part of an export's key, beside those that
 every export uses. ``options`` are what a manifest may set under ``options:``. ``weightless`` says
-that MLIR needs the configuration only. ``parameters`` says that there are weights at all.
+that MLIR needs the configuration only. ``driver`` is how its program is called, see
+steps/work/drivers: one other than ``main`` needs what export writes to config.json. ``parameters``
+says that there are weights at all.
 """
 
 from dataclasses import dataclass
+
+#: The only function of most modules, and the driver that calls it.
+MAIN = "main"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +21,7 @@ class ExporterInfo:
     packages: tuple[str, ...]
     options: frozenset[str] = frozenset()
     weightless: bool = True
+    driver: str = MAIN
     parameters: bool = True
     dtypes: frozenset[str] = frozenset({"f32", "f16", "bf16"})
 
@@ -58,6 +64,24 @@ EXPORTERS = {
         module="tidemill.exporters.causal_lm",
         packages=("torch", "transformers"),
         options=_TORCH,
+    ),
+    "cached_lm": ExporterInfo(
+        module="tidemill.exporters.cached_lm",
+        packages=("torch", "transformers"),
+        options=_TORCH | {"positions"},
+        driver="cached_lm",
+    ),
+    "cached_gguf": ExporterInfo(
+        module="tidemill.exporters.cached_gguf",
+        packages=("gguf", "torch", "transformers"),
+        options=_TORCH | {"positions"},
+        driver="cached_lm",
+    ),
+    "cached_llama2c": ExporterInfo(
+        module="tidemill.exporters.cached_llama2c",
+        packages=("torch", "transformers"),
+        options=_TORCH | _LLAMA2C | {"positions"},
+        driver="cached_lm",
     ),
     "clip_text": ExporterInfo(
         module="tidemill.exporters.clip_text",
@@ -115,6 +139,16 @@ EXPORTERS = {
     "flux_transformer": ExporterInfo(
         module="tidemill.exporters.flux_transformer",
         packages=_DIFFUSERS,
+        options=_TORCH,
+    ),
+    "whisper_encoder": ExporterInfo(
+        module="tidemill.exporters.whisper_encoder",
+        packages=("torch", "transformers"),
+        options=_TORCH,
+    ),
+    "whisper_decoder": ExporterInfo(
+        module="tidemill.exporters.whisper_decoder",
+        packages=("torch", "transformers"),
         options=_TORCH,
     ),
     "onnx": ExporterInfo(

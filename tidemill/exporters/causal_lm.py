@@ -50,8 +50,12 @@ class CausalLm(TorchExporter):
     def architecture(self, spec: Spec) -> Architecture:
         """The model of config.json."""
         require_ids(spec)
-        model = model_of(AutoModelForCausalLM, configuration(spec))
+        model = self.model(spec)
         return Architecture(program=Logits(model), named=model)
+
+    def model(self, spec: Spec) -> nn.Module:
+        """The model of transformers by itself, whatever is made of it."""
+        return model_of(AutoModelForCausalLM, configuration(spec))
 
     def aliases(self, spec: Spec, *, name: str) -> tuple[str, ...]:  # noqa: ARG002
         """Checkpoints of the bare model lack the first part of each name."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from tidemill.errors import FailureClass, WorkError
@@ -78,6 +79,19 @@ def sizes_of(options: Mapping[str, Any]) -> Sizes:
 
 def slabs(sizes: Sizes) -> dict[str, Slab]:
     """Where every parameter lies in the file, by its transformers name."""
+    found = _all_slabs(sizes)
+    del found["rotary"]
+    return found
+
+
+def end_of(sizes: Sizes) -> int:
+    """Where the arrays end in the file, in bytes."""
+    return max(
+        slab.offset + 4 * torch.Size(slab.shape).numel() for slab in _all_slabs(sizes).values()
+    )
+
+
+def _all_slabs(sizes: Sizes) -> dict[str, Slab]:
     found: dict[str, Slab] = {}
     place = HEADER.size
 
@@ -105,7 +119,6 @@ def slabs(sizes: Sizes) -> dict[str, Slab]:
     take("rotary", 2, sizes.max_seq, sizes.head // 2)
     if not sizes.shared:
         take("lm_head.weight", sizes.vocab, dim)
-    del found["rotary"]
     return found
 
 
@@ -157,6 +170,11 @@ class Llama2c(TorchExporter):
     def architecture(self, spec: Spec) -> Architecture:
         """A transformers Llama with the sizes of ``options``."""
         require_ids(spec)
+        model = self.model(spec)
+        return Architecture(program=Logits(model), named=model)
+
+    def model(self, spec: Spec) -> nn.Module:
+        """The model of transformers by itself, whatever is made of it."""
         sizes = sizes_of(spec.options)
         config = LlamaConfig(
             hidden_size=sizes.dim,
@@ -170,8 +188,7 @@ class Llama2c(TorchExporter):
             rope_theta=ROTARY_BASE,
             tie_word_embeddings=sizes.shared,
         )
-        model = model_of(AutoModelForCausalLM, config)
-        return Architecture(program=Logits(model), named=model)
+        return model_of(AutoModelForCausalLM, config)
 
     def weights(self, spec: Spec) -> ParameterSource:
         """The one raw file."""

@@ -39,16 +39,24 @@ class Device:
 
 
 class Program:
-    """Function ``main`` of one VMFB. Raises ToolError when it cannot be loaded."""
+    """The functions of one VMFB, of which most have ``main`` alone.
+
+    Raises ToolError when it cannot be loaded.
+    """
 
     def __init__(self, device: Device, *, vmfb: Path, irpa: Path) -> None:
         self._iree = device.iree
         self._name = vmfb.parent.as_posix()
-        self._main = self._attempt("be loaded", lambda: self._load(device, vmfb, irpa))
+        self._device = device.config.device
+        self._functions = self._attempt("be loaded", lambda: self._load(device, vmfb, irpa))
 
-    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+    def __call__(self, arrays: Sequence[Any], *, function: str = "main") -> list[Array]:
         """The results for ``arrays``, which must have the program's types. Raises ToolError."""
-        return self._attempt("be run", lambda: self._call(arrays))
+        return self._attempt("be run", lambda: self._call(function, arrays))
+
+    def keep(self, array: Array) -> Any:
+        """``array`` on the device, to be given to calls, which may change it. Raises ToolError."""
+        return self._attempt("take an array", lambda: self._iree.asdevicearray(self._device, array))
 
     def _load(self, device: Device, vmfb: Path, irpa: Path) -> Any:
         iree, instance = self._iree, device.config.vm_instance
@@ -59,10 +67,11 @@ class Program:
         hal = iree.create_hal_module(instance, device.config.device)
         modules = [parameters, hal, module]
         context = iree.SystemContext(vm_modules=modules, config=device.config)
-        return context.modules[module.name]["main"]
+        return context.modules[module.name]
 
-    def _call(self, arrays: Sequence[Array]) -> list[Array]:
-        results = self._main(*(np.ascontiguousarray(array) for array in arrays))
+    def _call(self, function: str, arrays: Sequence[Any]) -> list[Array]:
+        given = [np.ascontiguousarray(a) if isinstance(a, np.ndarray) else a for a in arrays]
+        results = self._functions[function](*given)
         several = results if isinstance(results, (tuple, list)) else (results,)
         return [np.array(one.to_host()) for one in several]
 

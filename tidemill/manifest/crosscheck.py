@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from tidemill.exporters import EXPORTERS
+from tidemill.manifest.handed import handed_over
 from tidemill.manifest.model import Dtype
 from tidemill.manifest.problems import Location, Problem
 from tidemill.manifest.proxies import judged
@@ -43,6 +44,7 @@ def crosscheck(document: Document, *, targets: Mapping[str, object]) -> list[Pro
         findings += _logits(component, at)
         findings += _repeated(component, at)
         findings += judged(_mapping(data.get("components")), name, targets=targets)
+        findings += handed_over(_mapping(data.get("components")), name)
     return [document.problem(location, message) for location, message in findings]
 
 
@@ -100,9 +102,16 @@ def _references(component: dict[str, Any], at: Location) -> Iterator[tuple[str, 
             if isinstance(reference, str):
                 yield role, (*at, role, index), reference
     for index, sample in enumerate(_items(component.get("samples"))):
+        where: Location = (*at, "samples", index)
         reference = _mapping(_mapping(sample).get("text")).get("tokenizer")
         if isinstance(reference, str):
-            yield "tokenizer", (*at, "samples", index, "text", "tokenizer"), reference
+            yield "tokenizer", (*where, "text", "tokenizer"), reference
+        for name, value in _mapping(_mapping(sample).get("inputs")).items():
+            if isinstance(file := _mapping(value).get("file"), str):
+                yield "sound", (*where, "inputs", name, "file"), file
+        vocabulary = _mapping(_mapping(sample).get("greedy")).get("vocabulary")
+        if isinstance(vocabulary, str):
+            yield "vocabulary", (*where, "greedy", "vocabulary"), vocabulary
 
 
 def _files(data: dict[str, Any], component: dict[str, Any], at: Location) -> Iterator[Finding]:

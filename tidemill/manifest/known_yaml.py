@@ -8,8 +8,9 @@ from tidemill.manifest.suites import CausePart, KnownPart
 
 _WIDTH = 118
 _HEADER = """\
-# What fails of {suite} on {target}, and why. Causes are written by people: the class of the failure,
-# what is found in "name: line" (the first cause that fits counts), the reason. All else comes from
+# What fails of {suite} on {target}, and why. Causes are written by people: the class of the
+# failure, what is found in "name: line" (the first cause that fits counts), the reason. All else
+# comes from
 #     tidemill conformance accept {suite} --target {target}
 """
 

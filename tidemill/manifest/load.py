@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from tidemill.exporters import EXPORTERS
 from tidemill.manifest.crosscheck import crosscheck
-from tidemill.manifest.model import ManifestPart, Part
+from tidemill.manifest.model import ManifestPart
+from tidemill.manifest.part import Part
 from tidemill.manifest.problems import Location, Problem, raise_problems
 from tidemill.manifest.suites import KnownPart, Suite, SuitePart, findings, unknown_targets
 from tidemill.manifest.targets import Expectation, ExpectationsPart, TargetsPart

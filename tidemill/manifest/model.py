@@ -9,16 +9,15 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     Strict,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from tidemill.digest import is_digest
+from tidemill.manifest.part import Part
+from tidemill.manifest.values import ValuePart
 from tidemill.records import STAGES, SUITE_STAGES
 from tidemill.sources import parse_source
 
@@ -83,12 +82,6 @@ def parse_time(text: str) -> int:
     if not (match := _TIME.fullmatch(text)):
         raise ValueError(f"'{text}' is not a time: write it as 90s, 10m or 2h")
     return int(match[1]) * _UNITS[match[2]]
-
-
-class Part(BaseModel):
-    """Base of every part of a manifest."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class FilePart(Part):
@@ -172,43 +165,14 @@ class TextPart(Part):
 
 
 class GreedyPart(Part):
-    """Greedy decoding of ``tokens`` tokens, compared token by token, for these dtypes."""
+    """Greedy decoding of ``tokens`` tokens, compared token by token, for these dtypes.
+
+    With a Whisper ``vocabulary``, by Whisper's rules and to the end of the text.
+    """
 
     tokens: int = Field(ge=1)
     dtypes: Many[Dtype] = ("f32",)
-
-
-#: What each kind of value needs, and what it may have besides.
-_RECIPES = {
-    "normal": ({"seed"}, {"mean", "std"}),
-    "uniform": ({"seed"}, {"low", "high"}),
-    "integers": ({"seed", "low", "high"}, set[str]()),
-    "values": ({"values"}, set[str]()),
-    "text": ({"field"}, set[str]()),
-}
-
-
-class ValuePart(Part):
-    """How one input of a sample is made; seeds make it the same everywhere."""
-
-    kind: Literal["normal", "uniform", "integers", "values", "text"]
-    seed: int | None = None
-    mean: float | None = None
-    std: float | None = None
-    low: float | None = None
-    high: float | None = None
-    values: list[Any] | None = None
-    text_field: Literal["ids", "mask", "type_ids"] | None = Field(default=None, alias="field")
-
-    @model_validator(mode="after")
-    def _recipe(self) -> "ValuePart":
-        needs, may = _RECIPES[self.kind]
-        given = self.model_dump(by_alias=True, exclude_none=True, exclude={"kind"}).keys()
-        if missing := sorted(needs - given):
-            raise ValueError(f"kind {self.kind} needs {', '.join(missing)}")
-        if extra := sorted(given - needs - may):
-            raise ValueError(f"kind {self.kind} takes no {', '.join(extra)}")
-        return self
+    vocabulary: str | None = None
 
 
 class SamplePart(Part):

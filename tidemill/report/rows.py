@@ -14,7 +14,9 @@ TARGET_PARTS = 4
 STAGES_OF_KIND: Mapping[str, tuple[str, ...]] = {
     "source": ("fetch",),
     "mlir": ("export",),
+    "config": ("export",),
     "irpa": ("pack",),
+    "tokenizer": ("pack",),
     "reference": ("reference",),
     "vmfb": ("compile", "validate"),
     "verdict": ("validate",),

@@ -1,11 +1,14 @@
-"""Working half of ``export``: a model's source to MLIR text, parameters external."""
+"""Working half of ``export``: a model's source to MLIR text, parameters external.
+
+An exporter whose program has to be driven writes ``config.json`` beside it, for the driver.
+"""
 
 from pathlib import Path
 
 from tidemill.steps.work.protocol import OUT, Made, Request, Response
 from tidemill.steps.work.spec import exporter_of, spec_of
 
-NAME = "model.mlir"
+NAME, CONFIG = "model.mlir", "config.json"
 
 
 def run(request: Request) -> Response:
@@ -14,4 +17,7 @@ def run(request: Request) -> Response:
     folder = Path(OUT)
     folder.mkdir(exist_ok=True)
     facts = exporter.export(spec, folder / NAME)
-    return Response(made=(Made(name=NAME, kind="mlir"),), facts=facts)
+    made = [Made(name=NAME, kind="mlir")]
+    if (folder / CONFIG).exists():
+        made.append(Made(name=CONFIG, kind="config"))
+    return Response(made=tuple(made), facts=facts)

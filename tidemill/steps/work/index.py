@@ -7,9 +7,11 @@
        "inputs": [{"name", "file", "dtype", "shape"}],
        "outputs": [{"name": "output0", "file", "stored": "f64", "shape", "not_finite",
                     "dtypes": ["f16"], "noise": {…metrics…}}],
-       "greedy": null | {"tokens", "masks", "expected": [[…]], "torch": {"f32": {…}}}}]}
+       "greedy": null | {"tokens", "masks", "expected": [[…]], "torch": {"f32": {…}},
+                         "rules": {"stop", "banned", "banned_first"}, "text": ["…"]}}]}
 
-``stored`` is the element type in the file, ``dtypes`` the ones that the artifact may return.
+``rules`` and ``text`` are there where decoding follows Whisper's rules. ``stored`` is the element
+type in the file, ``dtypes`` the ones that the artifact may return.
 """
 
 import json

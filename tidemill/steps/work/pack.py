@@ -1,11 +1,14 @@
-"""Working half of ``pack``: a model's weights to one IREE parameter archive."""
+"""Working half of ``pack``: a model's weights to one IREE parameter archive.
+
+Exporters of language models write the model's ``tokenizer.json`` beside it.
+"""
 
 from pathlib import Path
 
 from tidemill.steps.work.protocol import OUT, Made, Request, Response
 from tidemill.steps.work.spec import exporter_of, spec_of
 
-NAME = "model.irpa"
+NAME, TOKENIZER = "model.irpa", "tokenizer.json"
 
 
 def run(request: Request) -> Response:
@@ -14,4 +17,7 @@ def run(request: Request) -> Response:
     folder = Path(OUT)
     folder.mkdir(exist_ok=True)
     facts = exporter.pack(spec, folder / NAME)
-    return Response(made=(Made(name=NAME, kind="irpa"),), facts=facts)
+    made = [Made(name=NAME, kind="irpa")]
+    if (folder / TOKENIZER).exists():
+        made.append(Made(name=TOKENIZER, kind="tokenizer"))
+    return Response(made=tuple(made), facts=facts)

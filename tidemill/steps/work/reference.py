@@ -13,7 +13,7 @@ import gc
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ import numpy as np
 
 from tidemill.errors import FailureClass, WorkError
 from tidemill.exporters.base import Exporter, Program, Spec
+from tidemill.speech.rules import rules_of
+from tidemill.speech.vocabulary import Vocabulary, read_vocabulary
 from tidemill.steps.work.dtypes import (
     Array,
     is_float,
@@ -33,6 +35,7 @@ from tidemill.steps.work.greedy import Plan, agreement, decode
 from tidemill.steps.work.index import FORMAT, INDEX
 from tidemill.steps.work.metrics import compare
 from tidemill.steps.work.protocol import OUT, Made, Request, Response
+from tidemill.steps.work.recorded import Recorded
 from tidemill.steps.work.samples import Argument, make_sample, plan_greedy
 from tidemill.steps.work.spec import exporter_of, spec_of
 
@@ -49,6 +52,7 @@ class Sample:
     dims: Mapping[str, int]
     arguments: Sequence[Argument]
     greedy: Plan | None
+    vocabulary: Vocabulary | None = None
 
     @property
     def arrays(self) -> list[Array]:
@@ -103,17 +107,41 @@ def read_samples(request: Request, spec: Spec) -> list[Sample]:
             raise _wrong(f"two samples are called {name}")
         if not _NAME.fullmatch(name):
             raise _wrong(f"sample {name!r}: a name has letters, digits and . _ - only")
-    tokenizers = request.files("tokenizer")
-    return [_sample(raw, spec, tokenizers=tokenizers) for raw in raw_samples]
+    return [_sample(raw, spec, request=request) for raw in raw_samples]
 
 
-def _sample(raw: Mapping[str, Any], spec: Spec, *, tokenizers: Mapping[str, Path]) -> Sample:
+def _sample(raw: Mapping[str, Any], spec: Spec, *, request: Request) -> Sample:
     name, asked = str(raw["name"]), raw.get("greedy")
-    arguments = make_sample(spec, raw, tokenizers=tokenizers)
-    plan = None
+    recorded = Recorded(sounds=request.files("sound"), outputs=request.files("output"))
+    tokenizers = request.files("tokenizer")
+    arguments = make_sample(spec, raw, tokenizers=tokenizers, recorded=recorded)
+    plan, vocabulary = None, None
     if asked:
-        plan = plan_greedy(spec, arguments, tokens=int(asked["tokens"]), sample=name)
-    return Sample(name=name, dims=raw.get("dims") or {}, arguments=arguments, greedy=plan)
+        if asked.get("vocabulary"):
+            vocabulary = _vocabulary(request.files("vocabulary"), asked["vocabulary"])
+        plan = plan_greedy(
+            spec,
+            arguments,
+            tokens=int(asked["tokens"]),
+            sample=name,
+            rules=rules_of(vocabulary) if vocabulary else None,
+        )
+    return Sample(
+        name=name,
+        dims=raw.get("dims") or {},
+        arguments=arguments,
+        greedy=plan,
+        vocabulary=vocabulary,
+    )
+
+
+def _vocabulary(files: Mapping[str, Path], name: str) -> Vocabulary:
+    if name not in files:
+        raise _wrong(f"the vocabulary {name} is not among the inputs")
+    try:
+        return read_vocabulary(files[name])
+    except ValueError as error:
+        raise _wrong(str(error)) from error
 
 
 def _describe(sample: Sample, folder: Path) -> Json:
@@ -181,7 +209,18 @@ def _expect(
                 "masks": list(sample.greedy.masks),
                 "expected": expected.tolist(),
                 "torch": {},
+                **_words(sample, expected),
             }
+
+
+def _words(sample: Sample, tokens: Array) -> Json:
+    """The rules of decoding, for who decodes again, and what the tokens say."""
+    if sample.greedy is None or sample.greedy.rules is None or sample.vocabulary is None:
+        return {}
+    return {
+        "rules": asdict(sample.greedy.rules),
+        "text": [sample.vocabulary.text(row) for row in tokens.tolist()],
+    }
 
 
 def _measure(

@@ -68,17 +68,22 @@ class Value:
     dtype: str
 
 
-class Runner:
-    """One function of one module on one device.
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """An argument that stays on the device between calls, and that calls may change in place."""
+
+    view: Any
+
+
+class Session:
+    """One module on one device.
 
     Raises WorkError: host when the device is not here, is not the one compiled for, or is a GPU
-    whose driver fails; compile when the module or its parameters cannot be loaded; crash when a
-    call fails; out-of-memory.
+    whose driver fails; compile when the module or its parameters cannot be loaded, or lacks a
+    function; crash when a call fails; out-of-memory.
     """
 
-    def __init__(
-        self, device: str, *, module: Path, parameters: Path | None, function: str
-    ) -> None:
+    def __init__(self, device: str, *, module: Path, parameters: Path | None) -> None:
         self._uri = device
         self._device = open_device(device)
         instance = iree.VmInstance()
@@ -87,11 +92,7 @@ class Runner:
             what=f"cannot load {module.name}",
             failure=FailureClass.COMPILE,
         )
-        self._function = self._module.lookup_function(function)
-        if self._function is None:
-            known = [n for n in self._module.function_names if not n.startswith("__")]
-            message = f"{module.name} has no function {function!r}; it has {', '.join(known)}"
-            raise WorkError(FailureClass.COMPILE, message, hint=_HINTS[FailureClass.COMPILE])
+        self._file = module.name
         modules = [iree.create_hal_module(instance, devices=[self._device]), self._module]
         if parameters is not None:
             modules.insert(0, _parameters(instance, parameters))
@@ -102,21 +103,40 @@ class Runner:
             device=device,
         )
 
-    def call(self, arguments: Sequence[Value]) -> list[Value]:
-        """The results for ``arguments``. Raises WorkError."""
+    def function(self, name: str) -> Any:
+        """The function ``name``, for ``call``. Raises WorkError (compile) when there is none."""
+        found = self._module.lookup_function(name)
+        if found is None:
+            known = [n for n in self._module.function_names if not n.startswith("__")]
+            message = f"{self._file} has no function {name!r}; it has {', '.join(known)}"
+            raise WorkError(FailureClass.COMPILE, message, hint=_HINTS[FailureClass.COMPILE])
+        return found
+
+    def call(self, function: Any, arguments: Sequence[Value | Buffer]) -> list[Value]:
+        """The results of ``function`` for ``arguments``. Raises WorkError."""
         return _attempt(
-            lambda: self._call(arguments),
+            lambda: self._call(function, arguments),
             what="the call failed",
             failure=FailureClass.CRASH,
             device=self._uri,
         )
 
-    def _call(self, arguments: Sequence[Value]) -> list[Value]:
+    def keep(self, value: Value) -> Buffer:
+        """``value`` on the device, for as many calls as there will be. Raises WorkError."""
+        return _attempt(
+            lambda: Buffer(self._send(value)),
+            what="an argument cannot be sent",
+            failure=FailureClass.CRASH,
+            device=self._uri,
+        )
+
+    def _call(self, function: Any, arguments: Sequence[Value | Buffer]) -> list[Value]:
         given = iree.VmVariantList(len(arguments))
         for argument in arguments:
-            given.push_ref(self._send(argument))
+            sent = argument.view if isinstance(argument, Buffer) else self._send(argument)
+            given.push_ref(sent)
         results = iree.VmVariantList(1)
-        self._context.invoke(self._function, given, results)
+        self._context.invoke(function, given, results)
         return [
             self._fetch(results.get_as_object(index, iree.HalBufferView))
             for index in range(len(results))

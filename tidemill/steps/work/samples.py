@@ -1,4 +1,4 @@
-"""The inputs of one sample, from seeds, listed values or text; equal on every machine. numpy only.
+"""The inputs of one sample, drawn, listed, text or recorded; equal on every machine. numpy only.
 
 Random values are made from the raw 64-bit words of PCG64 (a bit generator whose stream numpy
 promises to keep, NEP 19) by our own conversions, which use integer arithmetic and single IEEE
@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 
 from tidemill.errors import FailureClass, WorkError
 from tidemill.exporters.base import Dimension, InputSpec, Spec
+from tidemill.speech.rules import Rules
 from tidemill.steps.work.dtypes import HOLDERS, Array, round_to
 from tidemill.steps.work.greedy import Plan
+from tidemill.steps.work.recorded import Recorded
 
 TEXT_FIELDS = {"ids": "ids", "mask": "attention_mask", "type_ids": "type_ids"}
 _PARAMETERS = {
@@ -30,7 +32,10 @@ _PARAMETERS = {
     "integers": {"kind", "seed", "low", "high"},
     "values": {"kind", "values"},
     "text": {"kind", "field"},
+    "log_mel": {"kind", "file"},
+    "output": {"kind", "of"},
 }
+_RECORDED = {"log_mel", "output"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +49,20 @@ class Argument:
     kind: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What is there before values are made: tokens of the texts, and recorded files."""
+
+    tokens: Mapping[str, Array]
+    recorded: Recorded
+
+
 def make_sample(
-    spec: Spec, sample: Mapping[str, Any], *, tokenizers: Mapping[str, Path]
+    spec: Spec,
+    sample: Mapping[str, Any],
+    *,
+    tokenizers: Mapping[str, Path],
+    recorded: Recorded | None = None,
 ) -> list[Argument]:
     """The arguments of ``sample`` in the order of ``spec.inputs``. Raises WorkError."""
     name = str(sample["name"])
@@ -59,8 +76,9 @@ def make_sample(
     tokens = _tokens(sample.get("text"), tokenizers, sample=name)
     if sample.get("greedy") and tokens and not tokens["mask"].all():
         raise _wrong(name, "greedy decoding needs texts of exactly length tokens, without padding")
+    made = _Made(tokens=tokens, recorded=recorded or Recorded())
     return [
-        _argument(item, recipes[item.name], sizes=sizes, tokens=tokens, spec=spec, sample=name)
+        _argument(item, recipes[item.name], sizes=sizes, made=made, spec=spec, sample=name)
         for item in spec.inputs
     ]
 
@@ -82,7 +100,14 @@ def check_dims(
     return dict(dims)
 
 
-def plan_greedy(spec: Spec, arguments: Sequence[Argument], *, tokens: int, sample: str) -> Plan:
+def plan_greedy(
+    spec: Spec,
+    arguments: Sequence[Argument],
+    *,
+    tokens: int,
+    sample: str,
+    rules: Rules | None = None,
+) -> Plan:
     """Check that the program can decode greedily. Raises WorkError that says why not."""
     unable = f"sample {sample}: cannot decode greedily"
     first = spec.inputs[0]
@@ -99,7 +124,7 @@ def plan_greedy(spec: Spec, arguments: Sequence[Argument], *, tokens: int, sampl
         at_end = item.shape.index(growing) == len(item.shape) - 1
         if not at_end or not np.all(arguments[index].array == 1):
             raise _error(f"{unable}: input {item.name} must be a mask of ones to grow with it")
-    return Plan(tokens=tokens, masks=tuple(masks))
+    return Plan(tokens=tokens, masks=tuple(masks), rules=rules)
 
 
 def random_uniform(seed: int, count: int) -> NDArray[np.float64]:
@@ -133,7 +158,7 @@ def _argument(
     recipe: Mapping[str, Any],
     *,
     sizes: Mapping[str, int],
-    tokens: Mapping[str, Array],
+    made: _Made,
     spec: Spec,
     sample: str,
 ) -> Argument:
@@ -146,7 +171,7 @@ def _argument(
     for extra in sorted(set(recipe) - allowed):
         raise _wrong(sample, f"input {item.name}: {kind} takes no {extra!r}")
     where = f"input {item.name}"
-    values = _values(recipe, shape, tokens=tokens, where=where, sample=sample)
+    values = _values(recipe, shape, made=made, where=where, sample=sample)
     if values.shape != shape:
         raise _wrong(sample, f"{where} has shape {values.shape}, but the program takes {shape}")
     array = _fit(values, dtype, where=where, sample=sample)
@@ -164,14 +189,16 @@ def _values(
     recipe: Mapping[str, Any],
     shape: tuple[int, ...],
     *,
-    tokens: Mapping[str, Array],
+    made: _Made,
     where: str,
     sample: str,
 ) -> Array:
     kind, count = recipe["kind"], int(np.prod(shape, dtype=np.int64))
     try:
         if kind == "text":
-            return tokens[recipe["field"]]
+            return made.tokens[recipe["field"]]
+        if kind in _RECORDED:
+            return made.recorded.values(recipe, shape)
         if kind == "values":
             return np.array(recipe["values"])
         seed = int(recipe["seed"])

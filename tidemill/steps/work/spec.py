@@ -1,11 +1,11 @@
 """What export, pack and reference share: the request's fields as an exporter's ``Spec``."""
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
 from tidemill.errors import FailureClass, WorkError
-from tidemill.exporters import EXPORTERS
 from tidemill.exporters.base import Dimension, Exporter, InputSpec, Spec
 from tidemill.steps.work.protocol import Request
 
@@ -39,15 +39,16 @@ def spec_of(request: Request) -> Spec:
 
 def exporter_of(request: Request) -> Exporter:
     """The exporter that the request names, imported now. Raises WorkError if there is none."""
-    name = request.fields["exporter"]
-    info = EXPORTERS.get(name)
-    if info is None:
+    # Not through the table of exporters: it would be part of every key, so that one exporter more
+    # would make everything of all others anew. Its modules have the exporters' names.
+    name = f"tidemill.exporters.{request.fields['exporter']}"
+    if importlib.util.find_spec(name) is None:
         raise WorkError(
             FailureClass.EXPORT,
-            f"there is no exporter {name!r}; there are {', '.join(sorted(EXPORTERS))}",
+            f"there is no exporter {request.fields['exporter']!r}",
             hint="correct `exporter` in the manifest",
         )
-    exporter: Exporter = importlib.import_module(info.module).EXPORTER
+    exporter: Exporter = importlib.import_module(name).EXPORTER
     return exporter
 
 

@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 
 from tidemill.errors import FailureClass, WorkError
+from tidemill.speech.rules import Rules
 from tidemill.steps.work.contract import Contract, Json, Produced, judge
+from tidemill.steps.work.drivers import Driver, open_driver
 from tidemill.steps.work.dtypes import Array, load_array
-from tidemill.steps.work.greedy import Plan, agreement, decode
+from tidemill.steps.work.greedy import Plan, agreement
 from tidemill.steps.work.index import read_index, unusable
 from tidemill.steps.work.pictures import pictured
 from tidemill.steps.work.protocol import OUT, Made, Request, Response
-from tidemill.steps.work.runner import Runner, Value, device_name
+from tidemill.steps.work.runner import Session, Value, device_name
 from tidemill.steps.work.verdict import conclude
 
 MODULE, PARAMETERS, VERDICT = "model.vmfb", "model.irpa", "verdict.json"
@@ -36,19 +38,19 @@ def run(request: Request) -> Response:
     files = request.files("reference")
     index = read_index(files, dtype=contract.dtype)
     uri = _device_uri(fields["device"])
-    runner = Runner(
+    session = Session(
         uri,
         module=request.files("module")[MODULE],
         parameters=request.files("parameters").get(PARAMETERS),
-        function=fields["function"],
     )
+    driver = open_driver(session, fields=fields, config=request.files("config"))
     judged: list[Json] = []
     problems: list[str] = []
     greedy: list[Json] = []
     pictures: list[Json] = []
     for sample in index["samples"]:
         inputs = _inputs(sample, files)
-        results = runner.call(inputs)
+        results = driver.call(inputs)
         expected = sample["outputs"]
         if len(results) != len(expected):
             counts = f"{len(results)} outputs came, {len(expected)} are expected"
@@ -61,7 +63,7 @@ def run(request: Request) -> Response:
         judged += [judge(one, contract) for one in made]
         pictures += [picture for one in made if (picture := pictured(one))]
         if sample["greedy"]:
-            greedy.append(_greedy(runner, sample, inputs=inputs))
+            greedy.append(_greedy(driver, sample, inputs=inputs))
     verdict = conclude(judged, contract, problems=problems, greedy=greedy)
     if pictures:
         verdict["pictures"] = pictures
@@ -126,20 +128,23 @@ def _produced(sample: Json, output: Json, *, result: Value, files: Mapping[str, 
     )
 
 
-def _greedy(runner: Runner, sample: Json, *, inputs: Sequence[Value]) -> Json:
+def _greedy(driver: Driver, sample: Json, *, inputs: Sequence[Value]) -> Json:
     """Decode through the compiled module; how many tokens equal the full-precision reference's."""
     asked = sample["greedy"]
-    plan = Plan(tokens=asked["tokens"], masks=tuple(asked["masks"]))
-    dtypes = [item.dtype for item in inputs]
-
-    def program(arrays: Sequence[Array]) -> list[Array]:
-        pairs = zip(arrays, dtypes, strict=True)
-        return [result.array for result in runner.call([Value(array=a, dtype=d) for a, d in pairs])]
-
-    tokens = decode(program, [item.array for item in inputs], plan=plan)
+    plan = Plan(tokens=asked["tokens"], masks=tuple(asked["masks"]), rules=_rules(asked))
+    tokens = driver.decode(inputs, plan=plan)
     torch = {dtype: one["agreement"]["equal"] for dtype, one in asked["torch"].items()}
     return {
         "sample": sample["name"],
         **agreement(tokens, np.array(asked["expected"])),
         "torch_equal": torch,
+        **({"text": asked["text"]} if "text" in asked else {}),
     }
+
+
+def _rules(asked: Json) -> Rules | None:
+    found = asked.get("rules")
+    if not found:
+        return None
+    banned, first = tuple(found["banned"]), tuple(found["banned_first"])
+    return Rules(stop=found["stop"], banned=banned, banned_first=first)

@@ -1,0 +1,20 @@
+"""llama2.c's checkpoints with a cache: see ``cached_lm`` and ``llama2c``."""
+
+from tidemill.exporters.base import Exporter, Spec
+from tidemill.exporters.cached_lm import Cached
+from tidemill.exporters.llama2c import Llama2c, end_of, sizes_of
+from tidemill.exporters.llama2c_tokenizer import read_tokens, tokenizer_of
+
+
+class CachedLlama2c(Cached, Llama2c):
+    """Architecture from ``options``."""
+
+    def tokenizer(self, spec: Spec) -> str:
+        """The tokenizer behind the weights; "" where the file ends with them."""
+        ((_, path),) = spec.weights.items()
+        sizes = sizes_of(spec.options)
+        tokens = read_tokens(path, offset=end_of(sizes), count=sizes.vocab)
+        return tokenizer_of(tokens) if tokens else ""
+
+
+EXPORTER: Exporter = CachedLlama2c()

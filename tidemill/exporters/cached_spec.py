@@ -1,0 +1,74 @@
+"""What a manifest says of a language model with a cache: its inputs, its sizes, its cache."""
+
+from typing import Any
+
+from tidemill.errors import FailureClass, WorkError
+from tidemill.exporters.base import Dimension, Spec
+
+#: torch.export takes a prompt for one that fills the cache unless it is at least this much shorter.
+SPARE = 2
+
+
+def cache_of(model: Any, spec: Spec) -> dict[str, Any]:
+    """The cache: keys and values are each [layers, batch, heads, positions, width] of ``dtype``."""
+    config = model.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return {
+        "layers": config.num_hidden_layers,
+        "heads": heads,
+        "positions": positions_of(spec),
+        "width": width,
+        "dtype": spec.dtype,
+    }
+
+
+def ends_of(model: Any) -> list[int]:
+    """The tokens with which a text ends: the model's end, and the start of another text."""
+    config = model.config
+    told = [config.eos_token_id, config.bos_token_id]
+    flat = [one for each in told for one in (each if isinstance(each, list) else [each])]
+    return sorted({one for one in flat if one is not None})
+
+
+def positions_of(spec: Spec) -> int:
+    """How many tokens a row of the cache holds. Raises WorkError when nobody says it."""
+    positions = spec.options.get("positions")
+    if not isinstance(positions, int) or positions <= SPARE:
+        raise _fault(f"options.positions is {positions!r}, not a number of tokens")
+    return positions
+
+
+def require_inputs(spec: Spec) -> None:
+    """Raises WorkError unless inputs and dimensions are those of a conversation."""
+    shapes = {item.name: (item.dtype, item.shape) for item in spec.inputs}
+    prompt = shapes.get("prompt", ("", ()))[1]
+    steps = shapes.get("continuation", ("", ()))[1]
+    if len(prompt) != 2 or len(steps) != 2:  # noqa: PLR2004 - batch and length
+        raise _fault(f"the inputs are {', '.join(shapes)}")
+    batch, length = prompt
+    wanted = {
+        "prompt": ("i64", (batch, length)),
+        "lengths": ("i64", (batch,)),
+        "continuation": ("i64", (batch, steps[1])),
+    }
+    if shapes != wanted or not {batch, length} <= spec.dynamic.keys():
+        raise _fault("batch or length is not dynamic, or an input has another type or shape")
+    longest, positions = spec.dynamic[str(length)].max, positions_of(spec)
+    if longest > positions - SPARE:
+        raise _fault(
+            f"prompts of up to {longest} tokens leave no room in a cache of {positions}",
+            hint=f"set the maximum of {length} to {positions - SPARE} or less",
+        )
+
+
+def dimensions(spec: Spec) -> tuple[Dimension, Dimension]:
+    """The bounds of batch and length."""
+    batch, length = spec.inputs[0].shape
+    return spec.dynamic[str(batch)], spec.dynamic[str(length)]
+
+
+def _fault(message: str, *, hint: str = "") -> WorkError:
+    wanted = "prompt [batch, length], lengths [batch], continuation [batch, steps], all i64"
+    text = hint or f"a cached language model takes {wanted}, and options.positions"
+    return WorkError(FailureClass.EXPORT, message, hint=text)

@@ -1,0 +1,1 @@
+"""Whisper without a framework: a clip to log-mel features, tokens to text. numpy only."""

@@ -1,0 +1,1 @@
+"""Text from compiled language models: the loop over their two functions, and words to token ids."""

@@ -42,9 +42,9 @@ def jobs_of(
     waiting: set[str] = set()
     for (stage, address), state in states.items():
         target = (address.split("/") + [""] * 4)[3]
-        on_device = stage == "validate" and target in device_targets
+        on_device = stage in ("validate", "conformance") and target in device_targets
         if on_device and state != "up-to-date":
-            if states.get(("compile", address), "blocked") != "blocked":
+            if stage == "conformance" or states.get(("compile", address), "blocked") != "blocked":
                 waiting.add(target)
         elif not on_device and state == "build":
             models.add(address.split("/")[0])

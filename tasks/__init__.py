@@ -236,6 +236,18 @@ class Benchmark(TargetTask):
         return {**reserved, "memory_percent": ALL_MEMORY} if reserved else {}
 
 
+class ConformanceTable(TargetTask):
+    """A suite of tests on a target → the table of what passes."""
+
+    stage = "conformance"
+
+
+class CompareTable(TargetTask):
+    """The table against what is known to fail."""
+
+    stage = "compare"
+
+
 TASKS: dict[str, type[NodeTask]] = {
     task.stage: task
     for task in (
@@ -247,6 +259,8 @@ TASKS: dict[str, type[NodeTask]] = {
         CompileVmfb,
         ValidateNumerics,
         Benchmark,
+        ConformanceTable,
+        CompareTable,
     )
 }
 

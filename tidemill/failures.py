@@ -33,6 +33,8 @@ _OWN_CLASS: dict[Stage, FailureClass] = {
     "compile": FailureClass.COMPILE,
     "validate": FailureClass.CRASH,
     "benchmark": FailureClass.CRASH,
+    "conformance": FailureClass.CRASH,
+    "compare": FailureClass.CRASH,
 }
 
 

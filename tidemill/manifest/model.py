@@ -24,7 +24,7 @@ from tidemill.manifest.part import (
 )
 from tidemill.manifest.quantize import QuantizePart
 from tidemill.manifest.values import ValuePart
-from tidemill.records import STAGES
+from tidemill.records import STAGES, SUITE_STAGES
 from tidemill.sources import parse_source
 
 
@@ -196,7 +196,7 @@ class ComponentPart(Part):
     @classmethod
     def _stages(cls, limits: dict[str, LimitPart]) -> dict[str, LimitPart]:
         for stage in limits:
-            _known(stage, STAGES, "stage")
+            _known(stage, set(STAGES) - set(SUITE_STAGES), "stage")
         if "fetch" in limits:
             raise ValueError("the limits of a fetch stand with its source: sources.<name>.limits")
         return limits

@@ -21,6 +21,7 @@ STAGES_OF_KIND: Mapping[str, tuple[str, ...]] = {
     "reference": ("reference",),
     "vmfb": ("compile", "validate"),
     "verdict": ("validate",),
+    "table": ("conformance", "compare"),
 }
 KINDS = tuple(STAGES_OF_KIND)
 KIND_OF_STAGE = {
@@ -29,6 +30,7 @@ KIND_OF_STAGE = {
     "pack": "irpa",
     "reference": "reference",
     "compile": "vmfb",
+    "conformance": "table",
 }
 
 _Nodes = Mapping[tuple[str, str], NodeReport]

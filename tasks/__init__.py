@@ -177,6 +177,12 @@ class VariantTask(NodeTask):
     parts: tuple[str, ...] = ("model", "component", "variant")
 
 
+class Quantize(VariantTask):
+    """Checkpoint and calibration text → a narrowed dataset."""
+
+    stage = "quantize"
+
+
 class ExportMlir(VariantTask):
     """Source and configuration → MLIR."""
 
@@ -230,16 +236,31 @@ class Benchmark(TargetTask):
         return {**reserved, "memory_percent": ALL_MEMORY} if reserved else {}
 
 
+class ConformanceTable(TargetTask):
+    """A suite of tests on a target → the table of what passes."""
+
+    stage = "conformance"
+
+
+class CompareTable(TargetTask):
+    """The table against what is known to fail."""
+
+    stage = "compare"
+
+
 TASKS: dict[str, type[NodeTask]] = {
     task.stage: task
     for task in (
         Fetch,
+        Quantize,
         ExportMlir,
         PackParameters,
         Reference,
         CompileVmfb,
         ValidateNumerics,
         Benchmark,
+        ConformanceTable,
+        CompareTable,
     )
 }
 

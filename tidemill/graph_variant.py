@@ -12,9 +12,10 @@ from typing import Any
 from tidemill.address import Address
 from tidemill.exporters import EXPORTERS, MAIN
 from tidemill.graph import DEFAULT_LIMITS, MODULE, Input, Limits, Node, NodeId
-from tidemill.graph_samples import Described, described, output_file
+from tidemill.graph_samples import Described, described, output_file, shapes_of
 from tidemill.manifest.model import ComponentPart, LimitPart, ManifestPart
 from tidemill.manifest.part import parse_size, parse_time
+from tidemill.manifest.quantize import QuantizePart
 from tidemill.manifest.targets import TargetPart
 from tidemill.records import Stage
 from tidemill.sources import parse_source
@@ -67,7 +68,7 @@ class Variant:
             "exporter": component.exporter,
             "dtype": self.dtype,
             "options": dict(component.options),
-            "inputs": _inputs(component, self.axis),
+            "inputs": shapes_of(component, self.axis),
             "dynamic": {k: {"min": d.min, "max": d.max} for k, d in component.dimensions.items()},
         }
 
@@ -85,24 +86,31 @@ class Variant:
             "top1": part.top1,
             # Where a reason stood once. Proxies are components now; keys have not moved for it.
             "proxy": None,
+            **({"narrowed": True} if self.component.quantize else {}),
         }
 
     def shared(self) -> tuple[Node, ...]:
-        """Export, pack and reference: what all targets share."""
+        """Quantise, export, pack and reference: what all targets share."""
         component, program = self.component, self.program
+        info = EXPORTERS[component.exporter]
         config = self.files("config", component.config)
         weights = self.files("weights", component.weights)
+        unknown: dict[str, Any] = {"synthetic": None, "pickle": False}
         values = {"synthetic": self.synthetic(), "pickle": self.pickle()}
-        weightless = EXPORTERS[component.exporter].weightless
-        export = self._torch_node(
-            "export",
-            {**program, "synthetic": None, "pickle": False},
-            config if weightless else config + weights,
-        )
+        quantise = []
+        if component.quantize:
+            quantise.append(self._quantise(component.quantize, values, config + weights))
+            # From here on the narrowed dataset is what stands for the checkpoint.
+            values, weights = unknown, [self._made("quantised", "quantize", "dataset.irpa")]
+        read = config if info.weightless else config + weights
+        if info.reads_parameters:
+            read = [*read, self._made("parameters", "pack", "model.irpa")]
+        export = self._torch_node("export", {**program, **unknown}, read)
         pack = self._torch_node("pack", {**program, **values}, config + weights)
+        made = (*quantise, *((pack, export) if info.reads_parameters else (export, pack)))
         if component.proxy_of(self.dtype):
             # Values from a seed are there for their verdict, which here is another component's.
-            return (export,) if values["synthetic"] else (export, pack)
+            return (export,) if values["synthetic"] and not info.reads_parameters else made
         samples = described(component, self.dtype)
         reference: dict[str, Any] = {"samples": samples.fields, "precision": component.reference}
         if component.outputs:
@@ -113,7 +121,29 @@ class Variant:
             [*config, *weights, *self._sampled(samples)],
             tools=("tokenizers",) if "tokenizer" in samples.files else (),
         )
-        return export, pack, judge
+        return *made, judge
+
+    def _made(self, role: str, stage: Stage, file: str) -> Input:
+        """One file that another step of this variant makes."""
+        return Input(role=role, node=f"{stage}:{self.address}", files=((file, file),))
+
+    def _quantise(
+        self, part: QuantizePart, values: Mapping[str, Any], /, checkpoint: Iterable[Input]
+    ) -> Node:
+        """The step that narrows a checkpoint. Sizes and kernels of the program do not touch it."""
+        chosen = part.model_dump(exclude={"tokenizer", "evaluation"})
+        del chosen["calibration"]["text"]
+        bare = {**self.program, "options": {}, "inputs": [], "dynamic": {}}
+        return self._torch_node(
+            "quantize",
+            {**bare, **values, "quantize": chosen},
+            [
+                *checkpoint,
+                *self.files("tokenizer", part.tokenizer),
+                *self.files("calibration", [part.calibration.text]),
+                *self.files("evaluation", [part.evaluation.text]),
+            ],
+        )
 
     def _sampled(self, samples: Described) -> Iterator[Input]:
         """What samples are made from: files of sources, and outputs of other references."""
@@ -231,8 +261,10 @@ class Variant:
             Input(role="reference", node=f"reference:{self.address}"),
         ]
         if driver != MAIN:
-            config = _same("config.json")
-            inputs.append(Input(role="config", node=f"export:{self.address}", files=config))
+            inputs.append(self._made("config", "export", "config.json"))
+        quantize = self.component.quantize
+        if quantize:
+            inputs.append(self._made("quantised", "quantize", "quantization.json"))
         return Node(
             stage="validate",
             address=self.on(name),
@@ -242,6 +274,7 @@ class Variant:
                 "dtype": self.dtype,
                 "inputs": self.program["inputs"],
                 "numerics": self.numerics,
+                **({"perplexity_rise": quantize.evaluation.rise} if quantize else {}),
             },
             inputs=tuple(inputs),
             tools=STEPS["validate"].tools,
@@ -260,16 +293,3 @@ def _same(name: str) -> tuple[tuple[str, str], ...]:
 def _address(model: str, component: str, dtype: str, axis: Mapping[str, int]) -> Address:
     sizes = [f"{name}{size}" for name, size in axis.items()]
     return Address(model, component, "-".join([dtype, *sizes]))
-
-
-def _inputs(component: ComponentPart, axis: Mapping[str, int]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "dtype": part.dtype,
-            "shape": [
-                axis.get(size, size) if isinstance(size, str) else size for size in part.shape
-            ],
-        }
-        for name, part in component.inputs.items()
-    ]

@@ -119,8 +119,8 @@ def _graph_of(
     targets: frozenset[str] | None,
     compilers: Mapping[str, str],
 ) -> Graph:
-    if missing := set(models or ()) - set(manifests.models):
-        known = ", ".join(sorted(manifests.models))
+    if missing := set(models or ()) - {*manifests.models, *manifests.suites}:
+        known = ", ".join(sorted({*manifests.models, *manifests.suites}))
         raise UsageError(f"no model {', '.join(sorted(missing))} in manifests/ (known: {known})")
     chosen = [m for name, m in manifests.models.items() if models is None or name in models]
     graph = build_graph(
@@ -131,6 +131,7 @@ def _graph_of(
         only_targets=targets,
         token=bool(os.environ.get(TOKEN)),
         folders={name: str(folder) for name, folder in manifests.folders.items()},
+        suites=[one for name, one in manifests.suites.items() if models is None or name in models],
     )
     return with_rungs(graph, manifests.expectations)
 

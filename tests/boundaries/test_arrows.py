@@ -25,7 +25,7 @@ LAYERS = (
     "graph client ending sweeping compare moves bundle command",
     "graph_samples",
     "graph_variant",
-    "graph_benchmark",
+    "graph_benchmark graph_suites conformance",
     "graph_build graph_flags graph_measured keys expectations release policy rungs",
     "pytest_plugin images",
     "states execute generating",
@@ -64,13 +64,23 @@ CLIENT_MAY_USE = {
     "trust",
 }
 
-HEAVY = {"torch", "iree", "transformers", "diffusers", "onnx", "safetensors", "tokenizers", "numpy"}
+HEAVY = {
+    "torch",
+    "torchao",
+    "iree",
+    "transformers",
+    "diffusers",
+    "onnx",
+    "safetensors",
+    "tokenizers",
+    "numpy",
+}
 #: Third-party package → the rooms that may know it.
 KNOWN_BY = {
     **{package: {"work", "exporter"} for package in HEAVY},
     "numpy": {"work", "exporter", "client", "images", "pixels", "speech", "texts", "generating"},
     "iree": {"work", "exporter", "images"},
-    "tokenizers": {"work", "exporter", "images"},
+    "tokenizers": {"work", "exporter", "images", "generating"},
     "pytest": {"pytest_plugin"},
     "luigi": {"tasks", "pipelines"},
     "boto3": {"store"},
@@ -90,6 +100,8 @@ PURE = (
     "tidemill.graph_build",
     "tidemill.graph_samples",
     "tidemill.graph_variant",
+    "tidemill.graph_suites",
+    "tidemill.conformance",
     "tidemill.keys",
     "tidemill.failures",
     "tidemill.expectations",

@@ -132,6 +132,9 @@ def _verdict_lines(verdict: dict[str, Any] | None) -> list[tuple[str, str]]:
     lines = [("verdict", f"{verdict.get('kind')}, {'holds' if verdict.get('holds') else 'fails'}")]
     if numbers:
         lines.append(("numbers", numbers))
+    if narrowed := (verdict.get("quantisation") or {}).get("perplexity"):
+        words = f"{narrowed['float']:.5g} before, {narrowed['narrowed']:.5g} after quantisation"
+        lines.append(("perplexity", words))
     if greedy := verdict.get("greedy"):
         lines.append(("greedy", f"{greedy.get('equal')} of {greedy.get('tokens')} tokens equal"))
         said = (text for one in greedy.get("samples") or () for text in one.get("text") or ())

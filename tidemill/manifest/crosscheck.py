@@ -6,6 +6,7 @@ from typing import Any, get_args
 from tidemill.exporters import EXPORTERS
 from tidemill.manifest.benchmark_checks import benchmarked
 from tidemill.manifest.handed import handed_over
+from tidemill.manifest.paged import paged, quantize_files
 from tidemill.manifest.part import Dtype
 from tidemill.manifest.problems import Location, Problem
 from tidemill.manifest.proxies import judged
@@ -45,6 +46,7 @@ def crosscheck(document: Document, *, targets: Mapping[str, object]) -> list[Pro
         findings += _logits(component, at)
         findings += _repeated(component, at)
         findings += benchmarked(component, at, targets=targets)
+        findings += paged(component, at)
         findings += judged(_mapping(data.get("components")), name, targets=targets)
         findings += handed_over(_mapping(data.get("components")), name)
     return [document.problem(location, message) for location, message in findings]
@@ -99,6 +101,7 @@ def _file_problem(data: dict[str, Any], reference: object) -> str:
 
 def _references(component: dict[str, Any], at: Location) -> Iterator[tuple[str, Location, str]]:
     """Every (role, location, text) at which a component names a file."""
+    yield from quantize_files(component, at)
     for role in ("config", "weights"):
         for index, reference in enumerate(_items(component.get(role))):
             if isinstance(reference, str):

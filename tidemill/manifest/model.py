@@ -22,8 +22,9 @@ from tidemill.manifest.part import (
     parse_size,
     parse_time,
 )
+from tidemill.manifest.quantize import QuantizePart
 from tidemill.manifest.values import ValuePart
-from tidemill.records import STAGES
+from tidemill.records import STAGES, SUITE_STAGES
 from tidemill.sources import parse_source
 
 
@@ -170,6 +171,7 @@ class ComponentPart(Part):
     samples: Many[SamplePart] = ()
     proxy: Name | None = None
     proxied: Many[Dtype] = ()
+    quantize: QuantizePart | None = None
     reference: Literal["f64", "f32"] = "f64"
     numerics: NumericsPart = NumericsPart()
     flags: dict[str, Many[str]] = Field(default_factory=dict)
@@ -194,7 +196,7 @@ class ComponentPart(Part):
     @classmethod
     def _stages(cls, limits: dict[str, LimitPart]) -> dict[str, LimitPart]:
         for stage in limits:
-            _known(stage, STAGES, "stage")
+            _known(stage, set(STAGES) - set(SUITE_STAGES), "stage")
         if "fetch" in limits:
             raise ValueError("the limits of a fetch stand with its source: sources.<name>.limits")
         return limits

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from tidemill.address import split_pattern
 from tidemill.errors import FailureClass, ManifestError, UsageError
 from tidemill.manifest.part import Many, Name, Part, Reason
+from tidemill.records import Stage
 
 _URL = re.compile(r"https://\S+")
 
@@ -84,7 +85,7 @@ class Expectation(Part):
     """A known failure. It turns that failure amber until ``expires``; an unexpected pass is red."""
 
     address: str
-    stage: Literal["fetch", "export", "pack", "reference", "compile", "validate", "benchmark"]
+    stage: Stage
     failure: str = Field(alias="class")
     match: str = Field(min_length=1)
     reason: Reason

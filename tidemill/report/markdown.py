@@ -14,6 +14,7 @@ from tidemill.records import NodeReport, RunReport
 from tidemill.report.benchmarks import OWN, Measured, benchmarks, ms_text
 from tidemill.report.changes import ChangeRow, change_rows, in_short, tool_lines, unknown_line
 from tidemill.report.rows import Cell, MatrixRow, matrix, rows
+from tidemill.report.suites import SuiteView, Tally, suites
 from tidemill.report.text import brief, one_line, plural, seconds_text, shown_lines, size_text
 from tidemill.report.view import (
     SIGNS,
@@ -92,6 +93,12 @@ def job_summary(report: RunReport, *, limit: int = LIMIT_BYTES) -> str:
             items=[*map(_matrix_row, table.rows)],
         ),
         _benchmarks(report),
+        _Section(
+            title="Conformance",
+            noun="suite",
+            share=0.1,
+            items=[*map(_suite, suites(report))],
+        ),
         _costs(report),
     )
     budget = limit - RESERVE_BYTES
@@ -225,6 +232,21 @@ def _timings(one: Measured) -> Iterator[str]:
         cells = (timing.median_text, ms_text(timing.iqr), timing.rate_text, timing.ratio_text)
         rest = "".join(f" {cell} |" for cell in (*cells, inline(about if own else timing.note)))
         yield f"| {name} | {inline(timing.who)} |{rest}\n"
+
+
+def _suite(view: SuiteView) -> str:
+    """One suite: a sentence, and a table of groups by what became of their tests."""
+    columns = "".join(f" {inline(word)} |" for word in view.outcomes)
+    lines = "".join(_tally(one, outcomes=view.outcomes) for one in (*view.groups, view.whole))
+    return (
+        f"**{code(view.address)}: {inline(view.whole.text)}**\n\n"
+        f"| group | tests |{columns}\n|---|--:|{'--:|' * len(view.outcomes)}\n{lines}\n"
+    )
+
+
+def _tally(one: Tally, *, outcomes: Sequence[str]) -> str:
+    cells = "".join(f" {one.count(word) or ''} |" for word in outcomes)
+    return f"| {inline(one.group)} | {one.tests} |{cells}\n"
 
 
 def _costs(report: RunReport) -> _Section:

@@ -13,6 +13,7 @@ TARGET_PARTS = 4
 #: The stages that decide what becomes of an artifact, the one that makes it first.
 STAGES_OF_KIND: Mapping[str, tuple[str, ...]] = {
     "source": ("fetch",),
+    "quantised": ("quantize",),
     "mlir": ("export",),
     "config": ("export",),
     "irpa": ("pack",),
@@ -20,9 +21,17 @@ STAGES_OF_KIND: Mapping[str, tuple[str, ...]] = {
     "reference": ("reference",),
     "vmfb": ("compile", "validate"),
     "verdict": ("validate",),
+    "table": ("conformance", "compare"),
 }
 KINDS = tuple(STAGES_OF_KIND)
-KIND_OF_STAGE = {"export": "mlir", "pack": "irpa", "reference": "reference", "compile": "vmfb"}
+KIND_OF_STAGE = {
+    "quantize": "quantised",
+    "export": "mlir",
+    "pack": "irpa",
+    "reference": "reference",
+    "compile": "vmfb",
+    "conformance": "table",
+}
 
 _Nodes = Mapping[tuple[str, str], NodeReport]
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from tidemill.records import NodeReport, RunReport
 from tidemill.report.benchmarks import Measured, benchmarks, lines
 from tidemill.report.rows import Row, gathered, rows
+from tidemill.report.suites import suites
 from tidemill.report.text import (
     brief,
     one_line,
@@ -84,6 +85,7 @@ class _Artifacts:
 def table(report: RunReport, *, page: str = "") -> RenderableType:
     """What is printed when a run ends. ``page`` is the path or URL of the HTML page."""
     parts: list[RenderableType] = [_Artifacts(gathered(rows(report)))]
+    parts += [Text(f"{brief(view.address)}: {brief(view.whole.text)}") for view in suites(report)]
     parts += [Text("problem: " + brief(text), style="red") for text in report.problems]
     parts += [_Expectations(report)] if expectations(report) else []
     parts += [_FailureBlock(node) for node in failures(report)]

@@ -29,6 +29,11 @@ class StepInfo:
 STEPS: Mapping[Stage, StepInfo] = {
     # The digests of fetched files are pinned, so the code that moves them cannot change them.
     "fetch": StepInfo(runner="own", code=(), tools=(), network=True),
+    "quantize": StepInfo(
+        runner="toolchain",
+        code=("tidemill.steps.work.quantize",),
+        tools=("brevitas", "datasets", "sharktank", "torch", "transformers"),
+    ),
     "export": StepInfo(
         runner="toolchain",
         code=("tidemill.steps.work.export",),
@@ -51,4 +56,11 @@ STEPS: Mapping[Stage, StepInfo] = {
         code=("tidemill.steps.work.benchmark", "tidemill.steps.work.peer"),
         tools=("iree-base-runtime", "numpy"),
     ),
+    # A suite's tests are part of the package that brings them, so its version stands for them.
+    "conformance": StepInfo(
+        runner="toolchain",
+        code=("tidemill.steps.work.conformance",),
+        tools=("iree-base-compiler", "iree-base-runtime", "ml-dtypes", "numpy", "onnx"),
+    ),
+    "compare": StepInfo(runner="own", code=("tidemill.steps.work.compare",), tools=()),
 }

@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 CHECKED := tidemill tasks pipelines ci tests bench
 # Where tests find torch and iree: the interpreter of the synced toolchain.
 WITH_TOOLCHAIN = TIDEMILL_TEST_TOOLCHAIN="$$($(BIN)/tidemill toolchain sync $(TOOLCHAIN))/bin/python"
+WITH_SHARKTANK = TIDEMILL_TEST_SHARKTANK_TOOLCHAIN="$$($(BIN)/tidemill toolchain sync sharktank)/bin/python"
 export VENV
 MAKEFLAGS += --no-print-directory
 
@@ -51,7 +52,7 @@ test: toolchain servers  ## checks of the source, then the tests
 	exit $$failed
 
 test-long: toolchain servers  ## the tests that take more than a minute each
-	@$(WITH_TOOLCHAIN) $(BIN)/python -m pytest -m slow
+	@$(WITH_TOOLCHAIN) $(WITH_SHARKTANK) $(BIN)/python -m pytest -m slow
 
 faults: setup servers  ## thousands of fault schedules on a folder and on a real S3 server, counted
 	@$(BIN)/python -m tests.faults.run

@@ -34,6 +34,8 @@ def jobs_of(
 
     ``device_targets`` need a device that CPU runners lack; ``runners`` are those that have one
     here. A target whose compilations all wait for something that failed has nothing to validate.
+    What a device's benchmarks came to, only a host with that device can know: they go along with
+    the next validation, and start no job by themselves.
     """
     states = {(node["stage"], node["address"]): node["state"] for node in nodes}
     models: set[str] = set()

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/common.sh"
 labels='["ubuntu-latest"]'
 for target in ${TIDEMILL_GPU_TARGETS:-}; do
-  if [ "$target" = "${TARGET:-}" ] && [[ "${STAGE:-all}" == @(all|validate|conformance) ]]; then
+  if [ "$target" = "${TARGET:-}" ] && [[ "${STAGE:-all}" == @(all|validate|benchmark|conformance) ]]; then
     labels="[\"self-hosted\",\"linux\",\"$target\"]"
   fi
 done

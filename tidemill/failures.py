@@ -26,11 +26,13 @@ _UNFLUSHED = 120
 
 _OWN_CLASS: dict[Stage, FailureClass] = {
     "fetch": FailureClass.FETCH,
+    "quantize": FailureClass.EXPORT,
     "export": FailureClass.EXPORT,
     "pack": FailureClass.EXPORT,
     "reference": FailureClass.EXPORT,
     "compile": FailureClass.COMPILE,
     "validate": FailureClass.CRASH,
+    "benchmark": FailureClass.CRASH,
     "conformance": FailureClass.CRASH,
     "compare": FailureClass.CRASH,
 }

@@ -15,17 +15,19 @@ from tidemill.records import Stage
 
 NodeId = str
 
-#: The role of the VMFB among the inputs of a validation.
+#: The role of the VMFB among the inputs of a validation or a benchmark.
 MODULE = "module"
 
 #: Time and memory per stage where the manifest is silent.
 DEFAULT_LIMITS: Mapping[Stage, LimitPart] = {
     "fetch": LimitPart(timeout="30m", memory="2GiB"),
+    "quantize": LimitPart(timeout="1h", memory="8GiB"),
     "export": LimitPart(timeout="20m", memory="8GiB"),
     "pack": LimitPart(timeout="30m", memory="4GiB"),
     "reference": LimitPart(timeout="30m", memory="8GiB"),
     "compile": LimitPart(timeout="30m", memory="8GiB"),
     "validate": LimitPart(timeout="30m", memory="8GiB"),
+    "benchmark": LimitPart(timeout="30m", memory="8GiB"),
     "conformance": LimitPart(timeout="2h", memory="8GiB"),
     "compare": LimitPart(timeout="5m", memory="1GiB"),
 }

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from tidemill.address import Address
 from tidemill.graph import DEFAULT_LIMITS, Graph, Node, NodeId
+from tidemill.graph_benchmark import benchmarks
 from tidemill.graph_suites import suite_nodes
 from tidemill.graph_variant import Variant, limits_of, variants
 from tidemill.manifest.hub_weights import settled
@@ -48,7 +49,11 @@ def build_graph(
                     model=model, name=name, component=component, dtype=dtype, axis=axis
                 )
                 version = (compilers or {}).get(variant.toolchain, compiler)
-                for node in (*variant.shared(), *variant.of_targets(chosen, targets, version)):
+                for node in (
+                    *variant.shared(),
+                    *variant.of_targets(chosen, targets, version),
+                    *benchmarks(variant, chosen, targets),
+                ):
                     nodes[node.id] = node
     for suite in suites:
         for node in suite_nodes(suite, targets, compiler=compiler, only_targets=only_targets):

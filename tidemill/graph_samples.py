@@ -1,6 +1,6 @@
-"""The samples of a component as a reference's fields, and what they are made from. Pure."""
+"""Inputs and samples of a component as fields, and what samples are made from. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,20 @@ class Described:
     fields: list[dict[str, Any]]
     files: dict[str, list[str]]
     outputs: list[str]
+
+
+def shapes_of(component: ComponentPart, axis: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The inputs of ``component`` at one point of its matrix."""
+    return [
+        {
+            "name": name,
+            "dtype": part.dtype,
+            "shape": [
+                axis.get(size, size) if isinstance(size, str) else size for size in part.shape
+            ],
+        }
+        for name, part in component.inputs.items()
+    ]
 
 
 def described(component: ComponentPart, dtype: str) -> Described:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from tidemill.address import Address
 from tidemill.graph import DEFAULT_LIMITS, Input, Node
 from tidemill.graph_variant import limits_of
-from tidemill.manifest.model import parse_time
+from tidemill.manifest.part import parse_time
 from tidemill.manifest.suites import KnownPart, Suite
 from tidemill.manifest.targets import TargetPart
 from tidemill.steps.table import STEPS

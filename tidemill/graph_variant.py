@@ -12,8 +12,10 @@ from typing import Any
 from tidemill.address import Address
 from tidemill.exporters import EXPORTERS, MAIN
 from tidemill.graph import DEFAULT_LIMITS, MODULE, Input, Limits, Node, NodeId
-from tidemill.graph_samples import Described, described, output_file
-from tidemill.manifest.model import ComponentPart, LimitPart, ManifestPart, parse_size, parse_time
+from tidemill.graph_samples import Described, described, output_file, shapes_of
+from tidemill.manifest.model import ComponentPart, LimitPart, ManifestPart
+from tidemill.manifest.part import parse_size, parse_time
+from tidemill.manifest.quantize import QuantizePart
 from tidemill.manifest.targets import TargetPart
 from tidemill.records import Stage
 from tidemill.sources import parse_source
@@ -33,7 +35,8 @@ def limits_of(part: LimitPart) -> Limits:
     return Limits(seconds=parse_time(part.timeout), memory_bytes=parse_size(part.memory))
 
 
-def _limits(stage: Stage, component: ComponentPart) -> Limits:
+def own_limits(stage: Stage, component: ComponentPart) -> Limits:
+    """What a stage of a component may use: as its manifest says, else the default."""
     return limits_of(component.limits.get(stage, DEFAULT_LIMITS[stage]))
 
 
@@ -65,7 +68,7 @@ class Variant:
             "exporter": component.exporter,
             "dtype": self.dtype,
             "options": dict(component.options),
-            "inputs": _inputs(component, self.axis),
+            "inputs": shapes_of(component, self.axis),
             "dynamic": {k: {"min": d.min, "max": d.max} for k, d in component.dimensions.items()},
         }
 
@@ -83,24 +86,31 @@ class Variant:
             "top1": part.top1,
             # Where a reason stood once. Proxies are components now; keys have not moved for it.
             "proxy": None,
+            **({"narrowed": True} if self.component.quantize else {}),
         }
 
     def shared(self) -> tuple[Node, ...]:
-        """Export, pack and reference: what all targets share."""
+        """Quantise, export, pack and reference: what all targets share."""
         component, program = self.component, self.program
-        config = self._files("config", component.config)
-        weights = self._files("weights", component.weights)
-        values = {"synthetic": self._synthetic(), "pickle": self._pickle()}
-        weightless = EXPORTERS[component.exporter].weightless
-        export = self._torch_node(
-            "export",
-            {**program, "synthetic": None, "pickle": False},
-            config if weightless else config + weights,
-        )
+        info = EXPORTERS[component.exporter]
+        config = self.files("config", component.config)
+        weights = self.files("weights", component.weights)
+        unknown: dict[str, Any] = {"synthetic": None, "pickle": False}
+        values = {"synthetic": self.synthetic(), "pickle": self.pickle()}
+        quantise = []
+        if component.quantize:
+            quantise.append(self._quantise(component.quantize, values, config + weights))
+            # From here on the narrowed dataset is what stands for the checkpoint.
+            values, weights = unknown, [self._made("quantised", "quantize", "dataset.irpa")]
+        read = config if info.weightless else config + weights
+        if info.reads_parameters:
+            read = [*read, self._made("parameters", "pack", "model.irpa")]
+        export = self._torch_node("export", {**program, **unknown}, read)
         pack = self._torch_node("pack", {**program, **values}, config + weights)
+        made = (*quantise, *((pack, export) if info.reads_parameters else (export, pack)))
         if component.proxy_of(self.dtype):
             # Values from a seed are there for their verdict, which here is another component's.
-            return (export,) if values["synthetic"] else (export, pack)
+            return (export,) if values["synthetic"] and not info.reads_parameters else made
         samples = described(component, self.dtype)
         reference: dict[str, Any] = {"samples": samples.fields, "precision": component.reference}
         if component.outputs:
@@ -111,12 +121,34 @@ class Variant:
             [*config, *weights, *self._sampled(samples)],
             tools=("tokenizers",) if "tokenizer" in samples.files else (),
         )
-        return export, pack, judge
+        return *made, judge
+
+    def _made(self, role: str, stage: Stage, file: str) -> Input:
+        """One file that another step of this variant makes."""
+        return Input(role=role, node=f"{stage}:{self.address}", files=((file, file),))
+
+    def _quantise(
+        self, part: QuantizePart, values: Mapping[str, Any], /, checkpoint: Iterable[Input]
+    ) -> Node:
+        """The step that narrows a checkpoint. Sizes and kernels of the program do not touch it."""
+        chosen = part.model_dump(exclude={"tokenizer", "evaluation"})
+        del chosen["calibration"]["text"]
+        bare = {**self.program, "options": {}, "inputs": [], "dynamic": {}}
+        return self._torch_node(
+            "quantize",
+            {**bare, **values, "quantize": chosen},
+            [
+                *checkpoint,
+                *self.files("tokenizer", part.tokenizer),
+                *self.files("calibration", [part.calibration.text]),
+                *self.files("evaluation", [part.evaluation.text]),
+            ],
+        )
 
     def _sampled(self, samples: Described) -> Iterator[Input]:
         """What samples are made from: files of sources, and outputs of other references."""
         for role, references in samples.files.items():
-            yield from self._files(role, references)
+            yield from self.files(role, references)
         for given in samples.outputs:
             name, sample, output = given.split("/")
             other = self.model.components[name]
@@ -146,11 +178,12 @@ class Variant:
             inputs=tuple(inputs),
             tools=tuple(sorted({*STEPS[stage].tools, *info.packages, *tools})),
             code=(*STEPS[stage].code, info.module),
-            limits=_limits(stage, self.component),
+            limits=own_limits(stage, self.component),
             toolchain=self.toolchain,
         )
 
-    def _files(self, role: str, references: Iterable[str]) -> list[Input]:
+    def files(self, role: str, references: Iterable[str]) -> list[Input]:
+        """The files of sources that ``references`` name, in one role."""
         by_source: dict[str, list[tuple[str, str]]] = {}
         for reference in references:
             source, _, file = reference.partition("/")
@@ -161,7 +194,8 @@ class Variant:
             for source, files in by_source.items()
         ]
 
-    def _synthetic(self) -> dict[str, Any] | None:
+    def synthetic(self) -> dict[str, Any] | None:
+        """The seed that values come from in place of weights, if they do."""
         for reference in self.component.weights:
             source = self.model.sources[reference.partition("/")[0]]
             parsed = parse_source(source.origin)
@@ -169,7 +203,7 @@ class Variant:
                 return {"seed": parsed.seed, "scale": source.scale}
         return None
 
-    def _pickle(self) -> bool:
+    def pickle(self) -> bool:
         """Whether some source may be a pickle. Its reason is for people and no part of a key."""
         used = (reference.partition("/")[0] for reference in self.component.weights)
         return any(self.model.sources[source].pickle for source in used)
@@ -190,7 +224,8 @@ class Variant:
             if not component.proxy_of(self.dtype):
                 yield self._validate(name, target, compiled)
 
-    def _on(self, target: str) -> Address:
+    def on(self, target: str) -> Address:
+        """Its address on a target."""
         at = self.address
         return Address(at.model, at.component, at.variant, target)
 
@@ -205,13 +240,13 @@ class Variant:
         mlir = Input(role="mlir", node=f"export:{self.address}", files=_same("model.mlir"))
         return Node(
             stage="compile",
-            address=self._on(target),
+            address=self.on(target),
             fields={"flags": flags},
             inputs=(mlir,),
             judge=self._judge(target),
             tools=STEPS["compile"].tools,
             code=STEPS["compile"].code,
-            limits=_limits("compile", self.component),
+            limits=own_limits("compile", self.component),
             toolchain=self.toolchain,
         )
 
@@ -226,22 +261,25 @@ class Variant:
             Input(role="reference", node=f"reference:{self.address}"),
         ]
         if driver != MAIN:
-            config = _same("config.json")
-            inputs.append(Input(role="config", node=f"export:{self.address}", files=config))
+            inputs.append(self._made("config", "export", "config.json"))
+        quantize = self.component.quantize
+        if quantize:
+            inputs.append(self._made("quantised", "quantize", "quantization.json"))
         return Node(
             stage="validate",
-            address=self._on(name),
+            address=self.on(name),
             fields={
                 "device": target.device,
                 **({"function": MAIN} if driver == MAIN else {"driver": driver}),
                 "dtype": self.dtype,
                 "inputs": self.program["inputs"],
                 "numerics": self.numerics,
+                **({"perplexity_rise": quantize.evaluation.rise} if quantize else {}),
             },
             inputs=tuple(inputs),
             tools=STEPS["validate"].tools,
             code=(*STEPS["validate"].code, f"tidemill.steps.work.drivers.{driver}"),
-            limits=_limits("validate", self.component),
+            limits=own_limits("validate", self.component),
             device=name,
             toolchain=self.toolchain,
         )
@@ -255,16 +293,3 @@ def _same(name: str) -> tuple[tuple[str, str], ...]:
 def _address(model: str, component: str, dtype: str, axis: Mapping[str, int]) -> Address:
     sizes = [f"{name}{size}" for name, size in axis.items()]
     return Address(model, component, "-".join([dtype, *sizes]))
-
-
-def _inputs(component: ComponentPart, axis: Mapping[str, int]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "dtype": part.dtype,
-            "shape": [
-                axis.get(size, size) if isinstance(size, str) else size for size in part.shape
-            ],
-        }
-        for name, part in component.inputs.items()
-    ]

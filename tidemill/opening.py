@@ -13,6 +13,7 @@ from tidemill.errors import UsageError
 from tidemill.graph import Graph
 from tidemill.graph_build import build_graph
 from tidemill.graph_flags import check_flags
+from tidemill.graph_measured import ready_benchmarks
 from tidemill.manifest.load import Manifests, load_manifests
 from tidemill.mill import Mill
 from tidemill.rungs import with_rungs
@@ -49,10 +50,13 @@ def open_mill(
         manifests=manifests,
         toolchains=toolchains,
     )
+    devices = functools.cache(lambda: probe(environment))
+    graph = ready_benchmarks(
+        graph, toolchains=toolchains, targets=manifests.targets.targets, devices=devices
+    )
     store = open_store(workspace.store_url)
     cache = _cache_of(store, folder=workspace.cache)
     cache.prime()
-    devices = functools.cache(lambda: probe(environment))
     states = _states_of(
         graph, cache=cache, toolchains=toolchains, manifests=manifests, devices=devices
     )

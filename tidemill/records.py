@@ -12,8 +12,18 @@ FORMAT = 1
 COMPILER = "iree-base-compiler"
 
 Stage = Literal[
-    "fetch", "export", "pack", "reference", "compile", "validate", "conformance", "compare"
+    "fetch",
+    "quantize",
+    "export",
+    "pack",
+    "reference",
+    "compile",
+    "validate",
+    "benchmark",
+    "conformance",
+    "compare",
 ]
+#: In the order in which reports tell them.
 STAGES: tuple[Stage, ...] = get_args(Stage)
 #: Stages that no component of a model has, only a suite of tests.
 SUITE_STAGES: tuple[Stage, ...] = ("conformance", "compare")
@@ -27,7 +37,8 @@ ArtifactStatus = Literal[
 class Output(msgspec.Struct, frozen=True, kw_only=True):
     """One file that an action made.
 
-    ``kind`` is mlir, irpa, vmfb, reference, verdict, table, config, tokenizer, source or log.
+    ``kind`` is mlir, irpa, vmfb, reference, verdict, benchmark, table, config, tokenizer, source or
+    log.
     """
 
     name: str

@@ -209,6 +209,8 @@ def _brief(verdict: dict[str, object] | None, *, proxy: str) -> dict[str, object
     if verdict is None:
         return None
     brief = {name: verdict.get(name) for name in ("holds", "kind", "summary", "greedy")}
+    if "quantisation" in verdict:
+        brief["quantisation"] = verdict["quantisation"]
     return {**brief, "kind": "proxy", "proxy": proxy} if proxy else brief
 
 

@@ -289,3 +289,4 @@ def test_real_speech_is_written_down_as_transformers_does_it(real: Workbench) ->
     verdict = real.record("validate", "whisper-tiny/decoder/f32-batch1/cpu")["facts"]["verdict"]
     assert [text.strip() for text in verdict["greedy"]["samples"][0]["text"]] == [SENTENCE]
     assert verdict["greedy"]["equal"] == verdict["greedy"]["tokens"] == len(ours["tokens"]) + 1
+    assert SENTENCE in real.call("show", "whisper-tiny/decoder/*/cpu", "--channel", "speech").out

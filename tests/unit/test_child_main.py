@@ -219,7 +219,7 @@ def test_a_step_that_does_not_exist_is_named(child: Child) -> None:
     assert child.answer == ChildError(
         failure=FailureClass.INFRASTRUCTURE,
         message="there is no step 'bake'; there are fetch, export, pack, reference, validate,"
-        " conformance, compare",
+        " benchmark, peer, conformance, compare",
         hint="this is a fault of tidemill: the orchestrator and the child disagree",
     )
 

@@ -153,11 +153,13 @@ def test_what_a_step_does_not_classify_is_its_own_kind() -> None:
     kinds = {stage: str(judged(ended("exit", 1), stage=stage).failure) for stage in STAGES}
     assert kinds == {
         "fetch": "fetch",
+        "quantize": "export",
         "export": "export",
         "pack": "export",
         "reference": "export",
         "compile": "compile",
         "validate": "crash",
+        "benchmark": "crash",
         "conformance": "crash",
         "compare": "crash",
     }

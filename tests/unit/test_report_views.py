@@ -199,6 +199,17 @@ def test_an_odd_verdict_is_read_without_inventing_anything(raw: dict[str, Any]) 
     assert (read.holds, read.word, read.worst.max_abs_text) == (None, "not said", "-")
 
 
+def test_what_quantisation_cost_is_said_where_something_was_narrowed() -> None:
+    part = {"perplexity": {"float": 1798.6, "narrowed": 1815.8}, "rise": 0.0096, "limit": 0.05}
+    read = read_verdict({**verdict(max_abs=1e-3, limit=5e-3), "quantisation": part})
+    assert read is not None
+    said = "perplexity 1798.6 before, 1815.8 after (0.05 of it more is allowed)"
+    assert read.quantisation == said
+    bare = read_verdict({"holds": True, "quantisation": {"perplexity": {"float": "much"}}})
+    assert bare is not None
+    assert bare.quantisation == ""
+
+
 def test_a_whole_verdict_is_read() -> None:
     read = read_verdict(verdict(max_abs=3.2e-2, limit=5e-3))
     assert read is not None

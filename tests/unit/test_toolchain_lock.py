@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tidemill.errors import ManifestError, UsageError
+from tidemill.toolchain.environment import complaints
 from tidemill.toolchain.lock import normalise, parse_lock, read_lock
 from tidemill.toolchain.pin import Resolved, parse_report, read_requirements, render
 
@@ -117,13 +118,62 @@ def test_a_report_gives_the_normalised_name_and_the_hash_of_each_file() -> None:
 
 def test_requirements_are_the_lines_without_comments(tmp_path: Path) -> None:
     (tmp_path / "x.in").write_text("# list\ntorch==2.13.0  # pinned\n\nnumpy\n")
-    assert read_requirements(tmp_path / "x.in") == ["torch==2.13.0", "numpy"]
+    wanted = read_requirements(tmp_path / "x.in")
+    assert wanted.solved == ("torch==2.13.0", "numpy")
+    assert wanted.alone == ()
 
 
-def test_the_lock_of_the_default_toolchain_holds_what_its_list_asks_for() -> None:
+def test_a_requirement_stands_alone_where_its_line_says_why(tmp_path: Path) -> None:
+    (tmp_path / "x.in").write_text("torch==2.13.0\nold==1.0  # no-deps: it asks for torch 1\n")
+    wanted = read_requirements(tmp_path / "x.in")
+    assert (wanted.solved, wanted.alone) == (("torch==2.13.0",), ("old==1.0",))
+
+
+@pytest.mark.parametrize("comment", ["no-deps", "no-deps:", "no-deps:   "])
+def test_a_requirement_stands_alone_for_a_reason_only(tmp_path: Path, comment: str) -> None:
+    (tmp_path / "x.in").write_text(f"torch==2.13.0\nold==1.0  # {comment}\n")
+    with pytest.raises(ManifestError, match=r"x.in: old==1.0 is to be taken without .* no reason"):
+        read_requirements(tmp_path / "x.in")
+
+
+def test_a_lock_says_which_packages_stand_alone() -> None:
+    packages = [
+        Resolved(name="old", version="1.0", sha256=A),
+        Resolved(name="torch", version="2.13.0", sha256=B),
+    ]
+    text = render(packages, extra={}, alone={"old"}, header="Made by hand")
+    assert parse_lock(text, name="x", file="x.lock").alone == {"old"}
+
+
+def test_standing_alone_is_no_part_of_the_identity_for_it_installs_the_same() -> None:
+    packages = [Resolved(name="old", version="1.0", sha256=A)]
+    texts = [render(packages, extra={}, alone=alone, header="") for alone in ((), {"old"})]
+    digests = {parse_lock(text, name="x", file="x.lock").digest for text in texts}
+    assert len(digests) == 1
+
+
+def test_a_package_that_is_not_pinned_cannot_stand_alone() -> None:
+    text = f"# taken without its requirements: old\ntorch==2.13.0 --hash=sha256:{A}\n"
+    with pytest.raises(ManifestError, match=r"says that old is .* but does not pin it"):
+        parse_lock(text, name="x", file="x.lock")
+
+
+def test_who_stands_alone_may_want_other_versions_but_must_find_its_packages() -> None:
+    text = f"# taken without its requirements: old\nold==1.0 --hash=sha256:{A}\n"
+    lock = parse_lock(text, name="x", file="x.lock")
+    known = "old 1.0 has requirement torch==1.0, but you have torch 2.13.0."
+    absent = "old 1.0 requires einops, which is not installed."
+    other = "new 2.0 has requirement torch==1.0, but you have torch 2.13.0."
+    assert complaints("\n".join([known, absent, other]), lock=lock) == [absent, other]
+
+
+@pytest.mark.parametrize("name", ["default", "sharktank"])
+def test_the_lock_of_a_toolchain_holds_what_its_list_asks_for(name: str) -> None:
     folder = Path(__file__).parents[2] / "toolchains"
-    lock = read_lock(folder / "default.lock")
-    for requirement in read_requirements(folder / "default.in"):
-        name, _, version = requirement.partition("==")
-        assert lock.version(name) == version
+    lock = read_lock(folder / f"{name}.lock")
+    wanted = read_requirements(folder / f"{name}.in")
+    for requirement in (*wanted.solved, *wanted.alone):
+        package, _, version = requirement.partition("==")
+        assert lock.version(package.partition("[")[0]) == version
+    assert lock.alone == {requirement.partition("==")[0] for requirement in wanted.alone}
     assert len(lock.pins["torch"].hashes) == 2

@@ -164,6 +164,17 @@ def test_a_small_perturbation_that_bf16_cannot_resolve_is_listed_but_not_demande
     ]
 
 
+@pytest.mark.parametrize(("narrowed", "holds"), [(True, True), (False, False)])
+def test_a_program_of_eight_bits_has_to_resolve_what_eight_bits_can(
+    expected: Array, narrowed: bool, holds: bool
+) -> None:
+    """One part in a hundred of float32 is a gross fault, and less than a step of int8."""
+    noise = {"max_abs": 0.02 * float(np.abs(expected).max()), "rel_l2": 0.02}
+    verdict = verdict_of(produced(expected, noise=noise), factor=3, narrowed=narrowed)
+    assert verdict["holds"] is holds
+    assert verdict["vacuous"] is not holds
+
+
 def test_what_is_mandatory_follows_from_the_dtype() -> None:
     value = np.ones(3)
     assert mandatory(value, "f32") == {"zeros", "rolled", "nan", "scaled", "nudged"}

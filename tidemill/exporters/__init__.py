@@ -4,7 +4,8 @@
 every export uses. ``options`` are what a manifest may set under ``options:``. ``weightless`` says
 that MLIR needs the configuration only. ``driver`` is how its program is called, see
 steps/work/drivers: one other than ``main`` needs what export writes to config.json. ``parameters``
-says that there are weights at all.
+says that there are weights at all, ``reads_parameters`` that export reads the packed ones,
+``quantizes`` that packing takes what step ``quantize`` makes.
 """
 
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ class ExporterInfo:
     weightless: bool = True
     driver: str = MAIN
     parameters: bool = True
+    reads_parameters: bool = False
+    quantizes: bool = False
     dtypes: frozenset[str] = frozenset({"f32", "f16", "bf16"})
 
 
@@ -54,6 +57,18 @@ EXPORTERS = {
         module="tidemill.exporters.llama2c",
         packages=("torch", "transformers"),
         options=_TORCH | _LLAMA2C,
+    ),
+    "quantized_llama2c": ExporterInfo(
+        module="tidemill.exporters.quantized_llama2c",
+        packages=("torch", "torchao", "transformers"),
+        options=_TORCH | _LLAMA2C | {"quantize"},
+        dtypes=frozenset({"f32", "f16"}),
+    ),
+    "quantized_lm": ExporterInfo(
+        module="tidemill.exporters.quantized_lm",
+        packages=("torch", "torchao", "transformers"),
+        options=_TORCH | {"quantize"},
+        dtypes=frozenset({"f32", "f16"}),
     ),
     "mobilenet_v2": ExporterInfo(
         module="tidemill.exporters.mobilenet_v2",
@@ -140,6 +155,25 @@ EXPORTERS = {
         module="tidemill.exporters.flux_transformer",
         packages=_DIFFUSERS,
         options=_TORCH,
+    ),
+    "sharktank_llm": ExporterInfo(
+        module="tidemill.exporters.sharktank_llm",
+        packages=("brevitas", "sharktank", "torch", "transformers", "wave-lang"),
+        options=frozenset(
+            {
+                "attention_dtype",
+                "attention_kernel",
+                "block_seq_stride",
+                "device_block_count",
+                "equal_lengths",
+                "kv_cache_dtype",
+            }
+        ),
+        driver="paged_lm",
+        reads_parameters=True,
+        quantizes=True,
+        # Brevitas and sharktank's import keep weights in float32.
+        dtypes=frozenset({"f32"}),
     ),
     "whisper_encoder": ExporterInfo(
         module="tidemill.exporters.whisper_encoder",

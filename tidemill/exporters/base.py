@@ -51,6 +51,9 @@ class Spec:
     weights: Mapping[str, Path] = field(default_factory=dict)
     synthetic: Mapping[str, Any] | None = None
     pickle_allowed: bool = False
+    #: What other steps of the same variant made, where this one reads it.
+    quantised: Mapping[str, Path] = field(default_factory=dict)
+    packed: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Exporter(Protocol):

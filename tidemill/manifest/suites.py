@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from tidemill.manifest.model import LimitPart, Many, Name, Reason, parse_time
-from tidemill.manifest.part import Part
+from tidemill.manifest.model import LimitPart
+from tidemill.manifest.part import Many, Name, Part, Reason, parse_time
 
 #: What may become of a test beside passing, in the order in which a test meets them.
 Lost = Literal["import", "compile", "unsupported", "run", "numerics", "crash", "timeout"]

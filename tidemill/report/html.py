@@ -19,6 +19,7 @@ import jinja2
 from markupsafe import Markup
 
 from tidemill.records import NodeReport, ReleaseDiff, RunReport
+from tidemill.report.benchmarks import benchmarks, ms_text
 from tidemill.report.changes import ChangeRow, change_rows, in_short, tool_lines, unknown_line
 from tidemill.report.rows import Cell, MatrixRow, addresses, matrix, rows
 from tidemill.report.suites import OUTCOMES, suites
@@ -92,6 +93,7 @@ def page(report: RunReport) -> str:
             rows=listed,
             addresses=addresses(report, listed),
             costs=costs(report),
+            benchmarks=benchmarks(report),
             suites=suites(report),
             changes=changes(report.changes, shown={row.address for row in listed}),
             style=Markup(style),  # noqa: S704 - a file of this package
@@ -193,6 +195,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "holds": holds_word,
     "lines": _lines,
     "model": _model,
+    "ms": ms_text,
     "one_line": one_line,
     "rest": _rest,
     "row_words": _row_words,

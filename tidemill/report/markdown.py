@@ -7,10 +7,11 @@ Actions", job summaries); what does not fit is left out whole, and the number le
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tidemill.records import NodeReport, RunReport
+from tidemill.report.benchmarks import OWN, Measured, benchmarks, ms_text
 from tidemill.report.changes import ChangeRow, change_rows, in_short, tool_lines, unknown_line
 from tidemill.report.rows import Cell, MatrixRow, matrix, rows
 from tidemill.report.suites import SuiteView, Tally, suites
@@ -86,11 +87,12 @@ def job_summary(report: RunReport, *, limit: int = LIMIT_BYTES) -> str:
         _Section(
             title="Matrix",
             noun="variant",
-            share=0.3,
+            share=0.25,
             head="Numbers are the largest absolute error against the reference, and its limit.\n\n"
             f"| variant | shared |{targets}\n|---|---|{'---|' * len(table.targets)}\n",
             items=[*map(_matrix_row, table.rows)],
         ),
+        _benchmarks(report),
         _Section(
             title="Conformance",
             noun="suite",
@@ -208,6 +210,28 @@ def _cell(cell: Cell | None) -> str:
     if cell.verdict and cell.verdict.worst.max_abs is not None:
         parts.append(cell.verdict.worst.max_abs_text)
     return ", ".join(parts)
+
+
+def _benchmarks(report: RunReport) -> _Section:
+    """What calls take, each function with its peers; a function is left out whole or not at all."""
+    columns = "| function | who | median | quartiles | tokens/s | ratio | about |"
+    return _Section(
+        title="Benchmarks",
+        noun="function",
+        share=0.05,
+        head=f"{columns}\n|---|---|--:|--:|--:|--:|---|\n",
+        items=["".join(_timings(one)) for one in benchmarks(report)],
+    )
+
+
+def _timings(one: Measured) -> Iterator[str]:
+    about = ", ".join(part for part in (one.dispatches, one.size, one.machine) if part)
+    for timing in one.timings:
+        own = timing.who == OWN
+        name = f"{code(one.address, in_table=True)} {inline(one.name)}" if own else ""
+        cells = (timing.median_text, ms_text(timing.iqr), timing.rate_text, timing.ratio_text)
+        rest = "".join(f" {cell} |" for cell in (*cells, inline(about if own else timing.note)))
+        yield f"| {name} | {inline(timing.who)} |{rest}\n"
 
 
 def _suite(view: SuiteView) -> str:

@@ -84,6 +84,7 @@ class Verdict:
     tried: tuple[str, ...]
     missed: tuple[str, ...]
     greedy: str
+    quantisation: str = ""
     pictures: tuple[Picture, ...] = ()
 
     @property
@@ -116,9 +117,21 @@ def read_verdict(raw: Mapping[str, Any] | None) -> Verdict | None:
         noise=spelled(raw.get("noise")),
         tried=tuple(map(_text, _sequence(perturbations.get("tried")))),
         missed=tuple(map(_text, _sequence(perturbations.get("missed")))),
+        quantisation=_quantisation(_mapping(raw.get("quantisation"))),
         greedy=f"{_text(greedy.get('equal'))} of {_text(greedy.get('tokens'))}" if greedy else "",
         pictures=tuple(_picture(one) for one in map(_mapping, _sequence(raw.get("pictures")))),
     )
+
+
+def _quantisation(raw: Mapping[str, Any]) -> str:
+    """``perplexity 1799 before, 1816 after …``; "" where nothing was narrowed."""
+    perplexity = _mapping(raw.get("perplexity"))
+    before, after = _number(perplexity.get("float")), _number(perplexity.get("narrowed"))
+    limit = _number(raw.get("limit"))
+    if before is None or after is None:
+        return ""
+    allowed = "" if limit is None else f" ({limit:.3g} of it more is allowed)"
+    return f"perplexity {before:.5g} before, {after:.5g} after{allowed}"
 
 
 def spelled(value: object) -> str:

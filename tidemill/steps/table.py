@@ -29,6 +29,11 @@ class StepInfo:
 STEPS: Mapping[Stage, StepInfo] = {
     # The digests of fetched files are pinned, so the code that moves them cannot change them.
     "fetch": StepInfo(runner="own", code=(), tools=(), network=True),
+    "quantize": StepInfo(
+        runner="toolchain",
+        code=("tidemill.steps.work.quantize",),
+        tools=("brevitas", "datasets", "sharktank", "torch", "transformers"),
+    ),
     "export": StepInfo(
         runner="toolchain",
         code=("tidemill.steps.work.export",),
@@ -44,6 +49,11 @@ STEPS: Mapping[Stage, StepInfo] = {
     "validate": StepInfo(
         runner="toolchain",
         code=("tidemill.steps.work.validate",),
+        tools=("iree-base-runtime", "numpy"),
+    ),
+    "benchmark": StepInfo(
+        runner="toolchain",
+        code=("tidemill.steps.work.benchmark", "tidemill.steps.work.peer"),
         tools=("iree-base-runtime", "numpy"),
     ),
     # A suite's tests are part of the package that brings them, so its version stands for them.

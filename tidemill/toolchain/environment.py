@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tidemill.digest import fsync_folder
 from tidemill.errors import StoreError, ToolError, UsageError
-from tidemill.toolchain.lock import Lock
+from tidemill.toolchain.lock import Lock, normalise
 from tidemill.toolchain.pin import parse_report
 
 Report = Callable[[str], None]
@@ -237,11 +237,25 @@ def _verify(environment: Environment, *, pip: list[str]) -> None:
     if proof.returncode:
         raise explain_import_failure(proof.stderr, lock=environment.lock)
     check = subprocess.run([*pip, "check"], capture_output=True, text=True, check=False)
-    if check.returncode:
+    if check.returncode and (wrong := complaints(check.stdout, lock=environment.lock)):
         raise ToolError(
-            f"toolchain {environment.lock.name} is not closed:\n{check.stdout.strip()}",
+            f"toolchain {environment.lock.name} is not closed:\n" + "\n".join(wrong),
             hint=f"pin it again: tidemill toolchain pin {environment.lock.name}",
         )
+
+
+def complaints(check: str, *, lock: Lock) -> list[str]:
+    """What is wrong of what ``pip check`` printed.
+
+    A package that the lock takes without its requirements may want other versions than are there;
+    a package that it needs and that is not there at all is wrong in any case.
+    """
+    lines = [line.strip() for line in check.splitlines() if line.strip()]
+    return [
+        line
+        for line in lines
+        if not (normalise(line.split()[0]) in lock.alone and " has requirement " in line)
+    ]
 
 
 def explain_import_failure(stderr: str, *, lock: Lock) -> ToolError:

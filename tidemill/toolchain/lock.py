@@ -2,7 +2,8 @@
 
 The file is in pip's requirements format with ``--hash``, so pip itself can install it without us.
 Parsing is pure and reports every problem of the file at once. Comments and the order of lines are
-not part of the identity.
+not part of the identity: neither changes what is installed. One comment is read nevertheless,
+``# taken without its requirements: NAME``, which says whose complaints are known.
 """
 
 import re
@@ -17,6 +18,9 @@ from tidemill.errors import ManifestError, UsageError
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==(?P<version>\S+)")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.!+_-]*")
 _HASH = "--hash=sha256:"
+#: How a lock marks a package that is there although its own requirements say otherwise.
+ALONE_MARK = "taken without its requirements:"
+_ALONE = re.compile(rf"^#\s*{re.escape(ALONE_MARK)}\s*(\S+)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +33,15 @@ class Pin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
-    """A parsed lock. ``pins`` is keyed by normalised package name; ``digest`` covers all of it."""
+    """A parsed lock. ``pins`` is keyed by normalised package name; ``digest`` covers all of it.
+
+    ``alone`` are the packages whose own requirements are not what was resolved.
+    """
 
     name: str
     digest: Digest
     pins: Mapping[str, Pin] = field(hash=False)
+    alone: frozenset[str] = frozenset()
 
     def version(self, package: str) -> str:
         """The pinned version of ``package``. Raises UsageError when there is none."""
@@ -66,11 +74,14 @@ def parse_lock(text: str, *, name: str, file: str) -> Lock:
         pins.setdefault(package, pin)
     if not pins and not problems:
         problems.append(f"{file}: pins no package")
+    alone = frozenset(normalise(package) for package in _ALONE.findall(text))
+    for package in sorted(alone - pins.keys()):
+        problems.append(f"{file}: says that {package} is {ALONE_MARK[:-1]}, but does not pin it")
     if problems:
         raise ManifestError(
             "\n".join(problems), hint=f"make it anew: tidemill toolchain pin {name}"
         )
-    return Lock(name=name, digest=_digest(pins), pins=MappingProxyType(pins))
+    return Lock(name=name, digest=_digest(pins), pins=MappingProxyType(pins), alone=alone)
 
 
 def read_lock(path: Path) -> Lock:

@@ -9,12 +9,15 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tidemill.errors import ManifestError, ToolError, UsageError
-from tidemill.toolchain.lock import normalise
+from tidemill.toolchain.lock import ALONE_MARK, normalise
+
+#: The comment by which a line of a .in file asks for one package without what it requires.
+_ALONE = "no-deps"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,40 +34,68 @@ class Resolved:
         return self.version.partition("+")[0]
 
 
-def read_requirements(path: Path) -> list[str]:
-    """The requirements in a ``.in`` file, one a line. Raises UsageError when there is none."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A ``.in`` file: ``solved`` requirements with all that they need, ``alone`` those without.
+
+    A package stands alone when what it asks for contradicts the rest and is known to be too
+    narrow; its line says so, and why: ``name==version  # no-deps: reason``.
+    """
+
+    solved: tuple[str, ...]
+    alone: tuple[str, ...] = ()
+
+
+def read_requirements(path: Path) -> Wanted:
+    """A ``.in`` file, one requirement a line. Raises UsageError when there is none."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
         raise UsageError(f"no {path.name} in {path.parent}") from error
-    requirements = [
-        line.strip() for line in (raw.partition("#")[0] for raw in lines) if line.strip()
-    ]
-    if not requirements:
+    solved, alone = [], []
+    for raw in lines:
+        requirement, _, comment = (part.strip() for part in raw.partition("#"))
+        if not requirement:
+            continue
+        directive, colon, reason = (part.strip() for part in comment.partition(":"))
+        if directive != _ALONE:
+            solved.append(requirement)
+            continue
+        if not (colon and reason):
+            raise ManifestError(
+                f"{path.name}: {requirement} is to be taken without its requirements, and no"
+                " reason is given",
+                hint=f"write it as: {requirement}  # {_ALONE}: why that holds together",
+            )
+        alone.append(requirement)
+    if not solved:
         raise ManifestError(f"{path.name} names no package")
-    return requirements
+    return Wanted(solved=tuple(solved), alone=tuple(alone))
 
 
-def pin(requirements: Sequence[str], *, header: str) -> str:
-    """The text of a lock for ``requirements`` and all they need, for this interpreter and platform.
+def pin(wanted: Wanted, *, header: str) -> str:
+    """The text of a lock for ``wanted`` and all it needs, for this interpreter and platform.
 
     A package whose chosen file has a local version (the CPU build of torch) gets the hash of the
     public file as well, so the lock installs on a machine that sees only the registry. pip may have
     to load that file to learn its hash. ``header`` becomes the first comment. Raises ToolError.
     """
-    chosen = parse_report(_resolve(requirements))
+    chosen = parse_report(_resolve(wanted.solved))
+    alone = parse_report(_resolve(wanted.alone, "--no-deps")) if wanted.alone else []
+    chosen += alone
     extra: dict[str, str] = {}
     for package in chosen:
         if package.version == package.public_version:
             continue
         # Three equals signs compare text: 2.13.0 and not 2.13.0+cpu, wherever pip finds them.
-        wanted = f"{package.name}==={package.public_version}"
+        public_only = f"{package.name}==={package.public_version}"
         try:
-            public = parse_report(_resolve([wanted], "--no-deps"))
+            public = parse_report(_resolve([public_only], "--no-deps"))
         except ToolError:
             continue
         extra |= {found.name: found.sha256 for found in public}
-    return render(chosen, extra=extra, header=header)
+    names = frozenset(package.name for package in alone)
+    return render(chosen, extra=extra, alone=names, header=header)
 
 
 def parse_report(text: str) -> list[Resolved]:
@@ -81,13 +112,21 @@ def parse_report(text: str) -> list[Resolved]:
     return resolved
 
 
-def render(packages: Iterable[Resolved], *, extra: Mapping[str, str], header: str) -> str:
+def render(
+    packages: Iterable[Resolved],
+    *,
+    extra: Mapping[str, str],
+    alone: Collection[str] = (),
+    header: str,
+) -> str:
     """The lock's text: packages by name, hashes sorted. ``extra`` maps a name to a second hash."""
     lines = [f"# {header}", "# Files for CPython 3.11 on Linux x86_64."]
     for package in sorted(packages, key=lambda one: one.name):
         if package.version != package.public_version:
             second = "" if package.name in extra else "; the public file's hash could not be had"
             lines.append(f"# {package.name}: one hash is that of {package.version}{second}")
+        if package.name in alone:
+            lines.append(f"# {ALONE_MARK} {package.name}")
         hashes = sorted({package.sha256, extra.get(package.name, package.sha256)})
         options = " \\\n    ".join(f"--hash=sha256:{sha}" for sha in hashes)
         lines.append(f"{package.name}=={package.public_version} \\\n    {options}")

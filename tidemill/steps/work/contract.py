@@ -32,7 +32,9 @@ class Contract:
 
     ``absolute`` with its ``reason`` replaces the limits that follow from noise. ``logits`` names
     outputs (``output0`` …) whose best index must agree with the reference in a share of ``top1``
-    positions. ``proxy`` says what was reduced, when the model validated is not the whole one.
+    positions. ``narrowed`` says that the program itself rounds its activations to eight bits: then
+    a sum that differs in the last place can move a value by a whole step. ``proxy`` says what was
+    reduced, when the model validated is not the whole one.
     """
 
     dtype: str
@@ -41,6 +43,15 @@ class Contract:
     reason: str = ""
     logits: tuple[str, ...] = ()
     top1: float | None = None
+    narrowed: bool = False
+
+    @property
+    def coarseness(self) -> str:
+        """The type whose rounding the values have, by which perturbations are large or small.
+
+        A step of eight bits is about one of bfloat16, whatever type the results have.
+        """
+        return "bf16" if self.narrowed else self.dtype
 
     @staticmethod
     def of(numerics: Mapping[str, Any], *, dtype: str) -> "Contract":
@@ -57,6 +68,7 @@ class Contract:
             reason=absolute["reason"] if absolute else "",
             logits=tuple(numerics.get("logits") or ()),
             top1=numerics.get("top1"),
+            narrowed=bool(numerics.get("narrowed")),
         )
 
 
@@ -163,7 +175,7 @@ def self_check(
         tried.append(name)
         if not violations(distance(wrong, expected), bounds):
             missed.append(name)
-    must = perturb.mandatory(expected, contract.dtype)
+    must = perturb.mandatory(expected, contract.coarseness)
     return tried, missed, [name for name in missed if name in must]
 
 

@@ -10,7 +10,18 @@ import sys
 import traceback
 from pathlib import Path
 
-STEPS = ("fetch", "export", "pack", "reference", "validate", "conformance", "compare")
+STEPS = (
+    "fetch",
+    "quantize",
+    "export",
+    "pack",
+    "reference",
+    "validate",
+    "benchmark",
+    "peer",
+    "conformance",
+    "compare",
+)
 
 
 def make_tidemill_importable() -> None:
@@ -46,10 +57,13 @@ from tidemill.steps.work.protocol import (  # noqa: E402
 #: The class of an error that a working half did not classify itself.
 UNEXPECTED = {
     "fetch": FailureClass.INFRASTRUCTURE,
+    "quantize": FailureClass.EXPORT,
     "export": FailureClass.EXPORT,
     "pack": FailureClass.EXPORT,
     "reference": FailureClass.EXPORT,
     "validate": FailureClass.CRASH,
+    "benchmark": FailureClass.CRASH,
+    "peer": FailureClass.CRASH,
     "conformance": FailureClass.CRASH,
     "compare": FailureClass.CRASH,
 }

@@ -34,6 +34,11 @@ _TO_IREE = {
     "i32": _ELEMENT.SINT_32,
     "bool": _ELEMENT.BOOL_8,
 }
+#: What only stays on the device: types of one byte that numpy has no name for.
+_NARROW = {
+    "f8E4M3FN": _ELEMENT.FLOAT_8_E4M3_FN,
+    "f8E4M3FNUZ": _ELEMENT.FLOAT_8_E4M3_FNUZ,
+}
 _FROM_IREE = {int(element): name for name, element in _TO_IREE.items()} | {
     int(getattr(_ELEMENT, f"{sign}_{bits}")): f"{letter}{bits}"
     for bits in (8, 16, 32, 64)
@@ -130,6 +135,19 @@ class Session:
             device=self._uri,
         )
 
+    def keep_zeros(self, shape: Sequence[int], *, dtype: str) -> Buffer:
+        """Zeros on the device, also of types that no array here holds. Raises WorkError."""
+        # Zero is all bits zero in every type, so that the width of an element is all that counts.
+        held = np.dtype(np.uint8) if dtype in _NARROW else HOLDERS[dtype]
+        held = np.dtype(np.uint16) if dtype == "bf16" else held
+        element = _NARROW.get(dtype) or _TO_IREE[dtype]
+        return _attempt(
+            lambda: Buffer(self._copied(np.zeros(shape, held), element)),
+            what="an argument cannot be sent",
+            failure=FailureClass.CRASH,
+            device=self._uri,
+        )
+
     def _call(self, function: Any, arguments: Sequence[Value | Buffer]) -> list[Value]:
         given = iree.VmVariantList(len(arguments))
         for argument in arguments:
@@ -144,12 +162,15 @@ class Session:
 
     def _send(self, value: Value) -> Any:
         raw = bf16_bits(value.array) if value.dtype == "bf16" else value.array
+        return self._copied(raw, _TO_IREE[value.dtype])
+
+    def _copied(self, raw: Array, element: Any, /) -> Any:
         return self._device.allocator.allocate_buffer_copy(
             memory_type=iree.MemoryType.DEVICE_LOCAL,
             allowed_usage=iree.BufferUsage.DEFAULT,
             device=self._device,
             buffer=np.ascontiguousarray(raw).reshape(raw.shape),
-            element_type=_TO_IREE[value.dtype],
+            element_type=element,
         )
 
     def _fetch(self, view: Any) -> Value:

@@ -26,6 +26,8 @@ def spec_of(request: Request) -> Spec:
             weights=request.files("weights"),
             synthetic=fields["synthetic"],
             pickle_allowed=bool(fields["pickle"]),
+            quantised=request.files("quantised"),
+            packed=request.files("parameters"),
         )
     except KeyError as error:
         raise WorkError(

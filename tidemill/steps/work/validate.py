@@ -22,12 +22,14 @@ from tidemill.steps.work.drivers import Driver, open_driver
 from tidemill.steps.work.dtypes import Array, load_array
 from tidemill.steps.work.greedy import Plan, agreement
 from tidemill.steps.work.index import read_index, unusable
+from tidemill.steps.work.perplexity import judged_quantisation
 from tidemill.steps.work.pictures import pictured
 from tidemill.steps.work.protocol import OUT, Made, Request, Response
 from tidemill.steps.work.runner import Session, Value, device_name
 from tidemill.steps.work.verdict import conclude
 
 MODULE, PARAMETERS, VERDICT = "model.vmfb", "model.irpa", "verdict.json"
+QUANTISED = "quantization.json"
 DEVICE_URI = "TIDEMILL_DEVICE_URI"
 
 
@@ -64,7 +66,13 @@ def run(request: Request) -> Response:
         pictures += [picture for one in made if (picture := pictured(one))]
         if sample["greedy"]:
             greedy.append(_greedy(driver, sample, inputs=inputs))
+    quantisation = None
+    if report := request.files("quantised").get(QUANTISED):
+        quantisation, lost = judged_quantisation(report, rise=fields["perplexity_rise"])
+        problems += lost
     verdict = conclude(judged, contract, problems=problems, greedy=greedy)
+    if quantisation:
+        verdict["quantisation"] = quantisation
     if pictures:
         verdict["pictures"] = pictures
     verdict["device"] = fields["device"]

@@ -1,0 +1,193 @@
+"""Checkpoint → Brevitas → sharktank → cpu and gfx942 by one command each, and what must not pass.
+
+Behind TIDEMILL_TEST_SHARKTANK_TOOLCHAIN, which `make test-long` sets: the environment takes 2 GB.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workbench import REPO, Workbench
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not os.environ.get("TIDEMILL_TEST_SHARKTANK_TOOLCHAIN"),
+        reason="the sharktank toolchain is not synced (make test-long does it)",
+    ),
+]
+
+MODEL, FILE = "tiny-llama-paged", "manifests/models/tiny-llama-paged.yaml"
+NARROWED = ("int8", "int8_rows", "fp8", "fp8_attention")
+PIPELINE = """\
+from pipelines.base import Pipeline
+from tidemill.policy import Policy
+
+PIPELINE = Pipeline(
+    name="paged",
+    about="one model",
+    channel="paged",
+    policy=Policy(required=("*/*/*/cpu",), on_failure="carry"),
+)
+"""
+HOUR = 3600
+
+
+def workspace(root: Path) -> Workbench:
+    """The paged model of this repository alone, its toolchains, and a pipeline of it."""
+    bench = Workbench(root=root, store=root / ".tidemill/store")
+    for name in ("base", "gather", "outcome", "publish", "runner", "__init__"):
+        bench.write(f"pipelines/{name}.py", (REPO / f"pipelines/{name}.py").read_text())
+    bench.write("pipelines/paged.py", PIPELINE)
+    (root / "tasks").symlink_to(REPO / "tasks")
+    (root / "luigi.cfg").symlink_to(REPO / "luigi.cfg")
+    shutil.copytree(REPO / "toolchains", root / "toolchains")
+    shutil.copytree(REPO / f"manifests/models/{MODEL}", root / f"manifests/models/{MODEL}")
+    for file in (FILE, "manifests/targets.yaml"):
+        shutil.copy(REPO / file, root / file)
+    return bench
+
+
+def run(bench: Workbench, *more: str, expect: int = 0) -> dict[str, str]:
+    """``stage:component/target`` → outcome of a run of the pipeline."""
+    process = bench.start("run", "paged", "--json", "--workers", "1", *more)
+    out, err = process.communicate(timeout=HOUR)
+    assert process.returncode == expect, out + err
+    return {
+        f"{node['stage']}:{node['address'].removeprefix(f'{MODEL}/').replace('/f32-bs4', '')}": (
+            node["outcome"]
+        )
+        for node in json.loads(out)["nodes"]
+    }
+
+
+def verdict(bench: Workbench, component: str) -> Any:
+    record = bench.record("validate", f"{MODEL}/{component}/f32-bs4/cpu")
+    return record["facts"]["verdict"]
+
+
+def agreement(told: Any) -> dict[str, float]:
+    (sample,) = told["samples"]
+    return {output["name"]: output["top1"] for output in sample["outputs"]}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+    """Everything built once."""
+    bench = workspace(tmp_path_factory.mktemp("chain") / "work")
+    outcomes = run(bench)
+    lost = {name: word for name, word in outcomes.items() if word not in ("built", "unvalidated")}
+    assert lost == {}
+    return bench
+
+
+def test_every_intermediate_is_in_the_store(built: Workbench) -> None:
+    at = f"{MODEL}/fp8_attention/f32-bs4"
+    made = {
+        (stage, output["name"])
+        for stage in ("quantize", "pack", "export")
+        for output in built.record(stage, at)["outputs"]
+    }
+    assert made == {
+        ("quantize", "dataset.irpa"),
+        ("quantize", "quantization.json"),
+        ("pack", "model.irpa"),
+        ("export", "model.mlir"),
+        ("export", "config.json"),
+    }
+    for target in ("cpu", "gfx942"):
+        (vmfb,) = built.record("compile", f"{at}/{target}")["outputs"]
+        assert vmfb["kind"] == "vmfb"
+
+
+def test_the_float_model_is_transformers_own_in_every_token(built: Workbench) -> None:
+    told = verdict(built, "float")
+    assert told["holds"]
+    assert agreement(told) == {"prompt_logits": 1.0, "logits": 1.0}
+    assert told["summary"]["rel_l2"] < 1e-5
+
+
+@pytest.mark.parametrize("component", NARROWED)
+def test_narrowed_models_are_what_their_datasets_say(built: Workbench, component: str) -> None:
+    told = verdict(built, component)
+    assert told["holds"], told["reasons"]
+    assert min(agreement(told).values()) >= 0.95
+
+
+@pytest.mark.parametrize("component", NARROWED)
+def test_perplexity_before_and_after_is_in_the_verdict(built: Workbench, component: str) -> None:
+    part = verdict(built, component)["quantisation"]
+    before, after = part["perplexity"]["float"], part["perplexity"]["narrowed"]
+    assert before != after
+    assert abs(after / before - 1) < part["limit"]
+
+
+def test_a_second_run_has_nothing_to_do(built: Workbench) -> None:
+    outcomes = run(built)
+    assert "built" not in outcomes.values()
+
+
+def test_another_kernel_and_another_name_of_the_base_quantise_nothing_again(
+    built: Workbench, tmp_path: Path
+) -> None:
+    bench = built.copy(tmp_path / "work")
+    bench.edit(
+        FILE, ("  fp8:\n    exporter: sharktank_llm", "  fp8:\n    options: {attention_kernel: "
+               "decomposed}\n    exporter: sharktank_llm")
+    )  # fmt: skip
+    outcomes = run(bench, "--component", "fp8", "--target", "cpu")
+    assert outcomes["quantize:fp8"] == "reused"
+    assert outcomes["export:fp8"] == "built"
+    assert outcomes["validate:fp8/cpu"] == "built"
+
+
+@pytest.mark.parametrize(
+    ("lengths", "promise", "code"),
+    [("[60, 60, 60, 60]", ", equal_lengths: true", 0), ("[49, 55, 64, 68]", "", 4)],
+    ids=["equal", "ragged"],
+)
+def test_the_mask_of_kernel_sharktank_holds_for_equal_lengths_only(
+    built: Workbench, tmp_path: Path, lengths: str, promise: str, code: int
+) -> None:
+    """It masks every row as the first. Its float16 inside is allowed for; the mask is not."""
+    bench = built.copy(tmp_path / "work")
+    start = "  float:\n    exporter: sharktank_llm"
+    options = f"options: {{attention_kernel: sharktank{promise}}}"
+    bench.edit(FILE, (start, f"{start}\n    {options}"))
+    bench.edit(FILE, ("[68, 64, 55, 49]", lengths))
+    contract = "    numerics:\n      logits: *logits\n      top1: 1.0\n"
+    wide = "{max_abs: 0.1, reason: the kernel computes in float16}"
+    bench.edit(FILE, (contract, f"    numerics:\n      logits: *logits\n      absolute: {wide}\n"))
+    outcomes = run(bench, "--component", "float", "--target", "cpu", expect=code)
+    assert outcomes["compile:float/cpu"] == "built"
+    assert outcomes["validate:float/cpu"] == ("failed" if code else "built")
+
+
+def test_a_configuration_of_transformers_4_makes_the_same_program(
+    built: Workbench, tmp_path: Path
+) -> None:
+    bench = built.copy(tmp_path / "work")
+    path = bench.root / f"manifests/models/{MODEL}/config.json"
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    base, kind = raw.pop("rope_parameters")["rope_theta"], raw.pop("dtype")
+    path.write_text(json.dumps({**raw, "rope_theta": base, "torch_dtype": kind}), encoding="utf-8")
+    old = (REPO / f"manifests/models/{MODEL}/config.json").read_bytes()
+    assert path.read_bytes() != old
+    bench.edit(FILE, (committed_sha(), bench.sha(f"{MODEL}/config.json")))
+    outcomes = run(bench, "--component", "float", "--target", "cpu")
+    assert outcomes["pack:float"] == "built"
+    address = f"{MODEL}/float/f32-bs4"
+    for stage in ("pack", "export"):
+        made = [
+            r["outputs"] for r in bench.records if (r["step"], r["address"]) == (stage, address)
+        ]
+        assert made == [made[0]] * len(made)
+
+
+def committed_sha() -> str:
+    """The digest of the committed configuration, as the manifest pins it."""
+    return Workbench(root=REPO, store=REPO).sha(f"{MODEL}/config.json")

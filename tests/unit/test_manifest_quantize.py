@@ -1,0 +1,277 @@
+"""``quantize:`` of a manifest: what Brevitas is told, and what is refused before anything runs."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from tests.unit.made import TARGETS
+from tidemill.errors import ManifestError
+from tidemill.exporters.brevitas_arguments import arguments
+from tidemill.graph import Graph
+from tidemill.graph_build import build_graph
+from tidemill.manifest.load import load_manifests
+from tidemill.manifest.quantize import QuantizePart
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "manifests/models/tiny-llama-paged.yaml"
+BASE: dict[str, Any] = {
+    "weights": {"format": "fp8_e4m3_fnuz", "granularity": "per_tensor"},
+    "activations": {"format": "fp8_e4m3_fnuz"},
+    "calibration": {"text": "text/calibration.txt", "samples": 8, "length": 128},
+    "evaluation": {"text": "text/held-out.txt", "rise": 0.05},
+    "tokenizer": ["tokenizer/tokenizer.json"],
+}
+
+
+def part(**changes: Any) -> QuantizePart:
+    return QuantizePart.model_validate({**BASE, **changes})
+
+
+def said(**changes: Any) -> str:
+    return " ".join(arguments(part(**changes).model_dump(), model="M", prefix="P"))
+
+
+def refused(**changes: Any) -> str:
+    with pytest.raises(ValidationError) as raised:
+        part(**changes)
+    return str(raised.value)
+
+
+def test_the_seeds_fp8_command_is_what_brevitas_is_told() -> None:
+    """Brevitas' own instructions for shark-ai, but for --export-prefix and the model."""
+    words = said()
+    for wanted in (
+        "--input-bit-width 8",
+        "--weight-bit-width 8",
+        "--input-quant-format float_fnuz_e4m3",
+        "--weight-quant-format float_fnuz_e4m3",
+        "--input-quant-granularity per_tensor",
+        "--weight-quant-granularity per_tensor",
+        "--act-calibration",
+        "--input-quant-type sym",
+        "--export-target shark",
+        "--eval",
+    ):
+        assert wanted in words
+    assert "--quant-sdpa" not in words
+
+
+def test_quantised_attention_adds_the_two_flags_of_the_seed() -> None:
+    assert "--quant-sdpa eager --attn-quant-config qkv" in said(attention="qkv")
+
+
+def test_int8_is_an_integer_format_with_a_scale_for_each_row() -> None:
+    words = said(
+        weights={"format": "int8", "granularity": "per_channel"}, activations={"format": "int8"}
+    )
+    assert "--weight-quant-format int --weight-quant-type sym" in words
+    assert "--weight-quant-granularity per_channel" in words
+    assert "--input-quant-format int --input-quant-type sym" in words
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "flags"),
+    [
+        ({"gptq": {}}, "--gptq"),
+        ({"gptq": {"act_order": True}}, "--gptq --gpxq-act-order"),
+        ({"gptq": {"use_quant_activations": True}}, "--gptq --gpxq-use-quant-activations"),
+        ({"gpfq": {}}, "--gpfq"),
+        ({"qronos": {}}, "--qronos"),
+        ({"magr": {"alpha": 0.02}}, "--magr --magr-alpha 0.02"),
+        (
+            {"smoothquant": {"alpha": 0.7}},
+            "--act-equalization layerwise --act-equalization-alpha 0.7",
+        ),
+        ({"awq": {}}, "--awq-scale"),
+        ({"awq": {"scale": False, "clip": True}}, "--awq-clip"),
+        ({"bias_correction": True}, "--bias-corr"),
+        ({"rotation": "fused"}, "--rotation fused_no_fx --replace-rmsnorm"),
+    ],
+)
+def test_every_algorithm_has_its_flags(algorithm: dict[str, Any], flags: str) -> None:
+    assert said(algorithms=algorithm) == said().replace("--eval", f"{flags} --eval")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"algorithms": {"svdquant": {}}}, "svdquant: its low-rank branch"),
+        ({"algorithms": {"learned_round": {}}}, "learned_round: Brevitas does not export"),
+        ({"algorithms": {"quarot": {}}}, "quarot: standalone Hadamard rotations"),
+        ({"algorithms": {"spinquant": {}}}, "spinquant: standalone Hadamard rotations"),
+        ({"algorithms": {"rotation": "layerwise"}}, "rotation: 'layerwise' leaves standalone"),
+        (
+            {"activations": {"format": "fp8_e4m3_fnuz", "scale": "dynamic"}},
+            "dynamic activation quantisation is not supported by sharktank",
+        ),
+        (
+            {"weights": {"format": "int8", "granularity": "per_group"}},
+            "scales per group cannot be reached",
+        ),
+    ],
+)
+def test_what_the_seed_calls_unsupported_is_refused_by_name(
+    changes: dict[str, Any], reason: str
+) -> None:
+    assert reason in refused(**changes)
+
+
+def test_all_that_is_unsupported_is_named_at_once() -> None:
+    words = refused(algorithms={"svdquant": {}, "learned_round": {}})
+    assert "svdquant" in words
+    assert "learned_round" in words
+
+
+def test_two_ways_of_rounding_exclude_each_other() -> None:
+    assert "gptq and qronos both round" in refused(algorithms={"gptq": {}, "qronos": {}})
+
+
+def test_attention_is_narrowed_to_fp8_only() -> None:
+    int8 = {"format": "int8"}
+    words = refused(weights=int8, activations=int8, attention="qkv")
+    assert "as fp8 only" in words
+
+
+def test_weights_and_activations_have_one_format() -> None:
+    assert "values of one format" in refused(weights={"format": "int8"})
+
+
+def test_an_unknown_field_is_no_silent_wish() -> None:
+    assert "Extra inputs are not permitted" in refused(sparsity=0.5)
+
+
+def problems(root: Path, *edits: tuple[str, str]) -> str:
+    """What loading the paged manifest says after ``edits``."""
+    text = MODEL.read_text(encoding="utf-8")
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new, 1)
+    models = root / "manifests/models"
+    models.mkdir(parents=True)
+    (models / MODEL.name).write_text(text, encoding="utf-8")
+    (root / "manifests/targets.yaml").write_text(TARGETS, encoding="utf-8")
+    (root / "toolchains").mkdir()
+    shutil.copy(ROOT / "toolchains/sharktank.lock", root / "toolchains")
+    try:
+        load_manifests(root)
+    except ManifestError as error:
+        return error.message
+    return ""
+
+
+def test_the_manifest_as_it_is_has_no_problem(tmp_path: Path) -> None:
+    assert problems(tmp_path) == ""
+
+
+def test_a_refusal_says_the_line_and_the_path(tmp_path: Path) -> None:
+    edit = (
+        "      activations: {format: int8}",
+        "      activations: {format: int8, scale: dynamic}",
+    )
+    words = problems(tmp_path, edit)
+    assert "components.int8.quantize.activations: " in words
+    assert "dynamic activation quantisation" in words
+
+
+def test_batches_without_different_lengths_hide_a_wrong_mask(tmp_path: Path) -> None:
+    words = problems(tmp_path, ("[68, 64, 55, 49]", "[64, 64, 64, 64]"))
+    assert "no sample has rows of different lengths" in words
+
+
+def test_a_promise_of_equal_lengths_is_kept_by_the_samples(tmp_path: Path) -> None:
+    promise = ("    dtypes: [f32]\n", "    dtypes: [f32]\n    options: {equal_lengths: true}\n")
+    assert "are not all equal" in problems(tmp_path, promise)
+    kept = (promise, ("[68, 64, 55, 49]", "[64, 64, 64, 64]"))
+    assert "components.float" not in problems(tmp_path / "kept", *kept)
+
+
+def test_lengths_are_to_be_seen_in_the_manifest(tmp_path: Path) -> None:
+    drawn = (
+        "{kind: values, values: [68, 64, 55, 49]}",
+        "{kind: integers, seed: 1, low: 1, high: 9}",
+    )
+    assert "needs them as listed values" in problems(tmp_path, drawn)
+
+
+def test_a_text_that_no_source_has_is_named(tmp_path: Path) -> None:
+    words = problems(tmp_path, ("text: text/held-out.txt", "text: text/other.txt"))
+    assert "source 'text' has no file 'other.txt'" in words
+
+
+def test_an_exporter_that_takes_no_dataset_cannot_be_quantised(tmp_path: Path) -> None:
+    start = "  int8:\n    exporter: "
+    words = problems(tmp_path, (f"{start}sharktank_llm", f"{start}causal_lm"))
+    assert "exporter 'causal_lm' takes no quantised dataset (those that do: sharktank_llm)" in words
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    manifests = load_manifests(ROOT)
+    return build_graph(
+        [manifests.models["tiny-llama-paged"]],
+        targets=manifests.targets.targets,
+        compiler="3.12.0",
+    )
+
+
+def edges(graph: Graph, name: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for edge in graph.nodes[name].inputs:
+        found.setdefault(edge.role, []).append(edge.node.removeprefix("fetch:tiny-llama-paged/"))
+    return found
+
+
+AT = "tiny-llama-paged/fp8/f32-bs4"
+
+
+def test_the_dataset_stands_for_the_checkpoint_after_quantising(graph: Graph) -> None:
+    assert edges(graph, f"quantize:{AT}") == {
+        "config": ["config"],
+        "tokenizer": ["tokenizer"],
+        "calibration": ["text"],
+        "evaluation": ["text"],
+    }
+    assert graph.nodes[f"quantize:{AT}"].fields["synthetic"] == {"seed": 7, "scale": 0.17}
+    for stage in ("pack", "reference"):
+        assert edges(graph, f"{stage}:{AT}")["quantised"] == [f"quantize:{AT}"]
+        assert graph.nodes[f"{stage}:{AT}"].fields["synthetic"] is None
+    assert edges(graph, f"export:{AT}")["parameters"] == [f"pack:{AT}"]
+
+
+def test_a_verdict_reads_what_quantisation_cost(graph: Graph) -> None:
+    node = graph.nodes[f"validate:{AT}/cpu"]
+    assert edges(graph, node.id)["quantised"] == [f"quantize:{AT}"]
+    assert node.fields["perplexity_rise"] == 0.05
+    assert (
+        "perplexity_rise" not in graph.nodes["validate:tiny-llama-paged/float/f32-bs4/cpu"].fields
+    )
+
+
+def test_sizes_and_limits_do_not_quantise_again(graph: Graph) -> None:
+    fields = graph.nodes[f"quantize:{AT}"].fields
+    assert (fields["inputs"], fields["options"], fields["dynamic"]) == ([], {}, {})
+    assert "evaluation" not in fields["quantize"]
+
+
+def test_a_float_component_is_not_quantised(graph: Graph) -> None:
+    assert "quantize:tiny-llama-paged/float/f32-bs4" not in graph.nodes
+
+
+def test_the_seeds_flags_reach_the_compiler_translated(graph: Graph) -> None:
+    flags = graph.nodes[f"compile:{AT}/gfx942"].fields["flags"]
+    seed = yaml.safe_load(MODEL.read_text(encoding="utf-8"))["components"]["fp8"]["flags"]["gfx942"]
+    assert flags == [
+        "--iree-hal-target-device=hip",
+        "--iree-rocm-target=gfx942",
+        "--iree-opt-level=O3",
+        *seed,
+    ]
+    assert seed == [
+        "--iree-hal-indirect-command-buffers=true",
+        "--iree-stream-resource-memory-model=discrete",
+        "--iree-hal-memoization=true",
+    ]

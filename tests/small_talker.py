@@ -22,6 +22,17 @@ PIPELINE = Pipeline(
     policy=Policy(required=("*/*/*/cpu",), on_failure="block"),
 )
 """
+#: tokenizers and IREE's runtime lie in the toolchain's environment; an installed
+#: `tidemill[images]` has its own.
+COMMAND = """\
+import sys
+sys.path.append(sys.argv.pop(1))
+from tidemill.cli import main
+try:
+    main()
+finally:
+    print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
 WORDS = [" ", "t", "h", "e", "m", "i", "l", "d", "th", "the", " the", "mi", "ll", "mill"]
 #: Letters are tokens of their own, all else is bytes.
 MAKE_TOKENIZER = """

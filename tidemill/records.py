@@ -37,8 +37,8 @@ ArtifactStatus = Literal[
 class Output(msgspec.Struct, frozen=True, kw_only=True):
     """One file that an action made.
 
-    ``kind`` is mlir, irpa, vmfb, reference, verdict, benchmark, table, config, tokenizer, source or
-    log.
+    ``kind``: mlir, irpa, vmfb, reference, verdict, benchmark, table, config, tokenizer, source,
+    log; see ``steps/work`` for what else a step makes.
     """
 
     name: str

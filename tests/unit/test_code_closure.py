@@ -137,8 +137,11 @@ def test_an_edit_of_one_exporter_reruns_no_other_unless_it_imports_it() -> None:
             f"tidemill.exporters.{one}" for one in ("cached_lm", "causal_lm", "llama2c")
         },
         "llama2c": {"tidemill.exporters.causal_lm"},
+        "quantized_lm": {"tidemill.exporters.causal_lm"},
+        "quantized_llama2c": {f"tidemill.exporters.{one}" for one in ("causal_lm", "llama2c")},
         "scheduled_unet": {"tidemill.exporters.diffusers_unet"},
         "sd3_prompt_encoder": {"tidemill.exporters.t5_encoder"},
+        "sharktank_llm": {f"tidemill.exporters.{one}" for one in ("cached_lm", "causal_lm")},
     }
     for name, info in EXPORTERS.items():
         found = set(closure((*STEPS["export"].code, info.module)))

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemill.cli.generate import _room
-from tidemill.errors import UsageError
+from tidemill.errors import FailureClass, UsageError, WorkError
 from tidemill.generating import CacheSizes, read_sizes
+from tidemill.speech.rules import Rules
+from tidemill.steps.work.greedy import Plan, decode
 from tidemill.texts.pieces import pieces
 from tidemill.texts.talk import Array, greedy
 
@@ -86,6 +88,29 @@ def test_each_row_goes_on_as_it_would_alone(rows: list[list[int]], padding: int,
     # The last token is not read again: a full cache has room for its prompt and one more.
     assert model.calls == ["prefill", *["decode"] * (more - 1)]
     assert lengths.tolist() == [len(row) for row in rows], "what was given has changed"
+
+
+class Searching:
+    """A program with a search of its own."""
+
+    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+        raise AssertionError(f"it was asked for logits of {arrays}")
+
+    def generate(self, arrays: Sequence[Array], *, tokens: int) -> Array:
+        return arrays[0][:, -1:] + np.arange(1, tokens + 1)
+
+
+def test_a_program_that_searches_by_itself_is_asked_to() -> None:
+    made = decode(Searching(), [np.array([[3, 5], [2, 8]])], plan=Plan(tokens=3))
+    assert made.tolist() == [[6, 7, 8], [9, 10, 11]]
+
+
+def test_a_search_of_its_own_takes_no_rules() -> None:
+    plan = Plan(tokens=3, rules=Rules(stop=1, banned=(), banned_first=()))
+    with pytest.raises(WorkError) as caught:
+        decode(Searching(), [np.array([[3, 5]])], plan=plan)
+    assert caught.value.failure is FailureClass.EXPORT
+    assert caught.value.message == "a program with a search of its own takes no rules of decoding"
 
 
 SAID: dict[str, Any] = {

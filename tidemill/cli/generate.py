@@ -58,7 +58,7 @@ def generate(
         if one.config is None:
             raise UsageError(
                 f"{address} has no config.json, so it is no language model with a cache",
-                hint="`tidemill ls --kind config` lists those that are",
+                hint="`tidemill ls` names a config for those that are",
             )
         words = read_words(_named(tokenizer or one.tokenizer))
         sizes = read_sizes(one.config)

@@ -86,11 +86,15 @@ def write_makefile(mill: Mill, root: Path) -> int:
         inputs = place_inputs(mill, node, root=root)
         request = {"step": node.stage, "fields": node.fields, "inputs": inputs}
         (folder / "request.json").write_text(json.dumps(request))
-        command = command_of(node.stage, fields=node.fields, environment=mill.environment)
+        command = command_of(
+            node.stage, fields=node.fields, environment=mill.toolchains.environment("")
+        )
         if node.stage == "compile":
             command[1] = inputs["mlir"]["model.mlir"]
         assert node.stage == "compile" or command[-1] == str(WORK_MAIN)
-        environment = child_environment(node.stage, environment=mill.environment, folder=folder)
+        environment = child_environment(
+            node.stage, environment=mill.toolchains.environment(""), folder=folder
+        )
         variables = " ".join(f"{key}='{value}'" for key, value in environment.items())
         needs = " ".join(f"{_slug(edge.node)}/done" for edge in node.inputs)
         quoted = " ".join(f"'{part}'" for part in command)

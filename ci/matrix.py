@@ -34,15 +34,17 @@ def jobs_of(
 
     ``device_targets`` need a device that CPU runners lack; ``runners`` are those that have one
     here. A target whose compilations all wait for something that failed has nothing to validate.
+    What a device's benchmarks came to, only a host with that device can know: they go along with
+    the next validation, and start no job by themselves.
     """
     states = {(node["stage"], node["address"]): node["state"] for node in nodes}
     models: set[str] = set()
     waiting: set[str] = set()
     for (stage, address), state in states.items():
         target = (address.split("/") + [""] * 4)[3]
-        on_device = stage == "validate" and target in device_targets
+        on_device = stage in ("validate", "conformance") and target in device_targets
         if on_device and state != "up-to-date":
-            if states.get(("compile", address), "blocked") != "blocked":
+            if stage == "conformance" or states.get(("compile", address), "blocked") != "blocked":
                 waiting.add(target)
         elif not on_device and state == "build":
             models.add(address.split("/")[0])

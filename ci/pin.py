@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from tidemill.toolchain.pin import pin
+from tidemill.toolchain.pin import Wanted, pin
 
 #: hatchling asks for this when it makes the editable install.
 EDITABLE = "editables>=0.5"
@@ -21,7 +21,8 @@ def requirements(pyproject: Path) -> list[str]:
 def main() -> None:
     """Resolve and write."""
     root = Path(__file__).parents[1]
-    text = pin(requirements(root / "pyproject.toml"), header="Made by: make pin")
+    wanted = Wanted(solved=tuple(requirements(root / "pyproject.toml")))
+    text = pin(wanted, header="Made by: make pin")
     (root / "ci" / "requirements.lock").write_text(text, encoding="utf-8")
 
 

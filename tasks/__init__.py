@@ -19,6 +19,7 @@ import luigi
 import psutil
 
 from tidemill.child import die_with_parent
+from tidemill.digest import digest_json
 from tidemill.errors import ExitCode, UsageError
 from tidemill.graph import Node, NodeId
 from tidemill.interrupts import on_interrupt
@@ -219,6 +220,34 @@ class ValidateNumerics(TargetTask):
     stage = "validate"
 
 
+class Benchmark(TargetTask):
+    """How long calls of the VMFB take, with nothing of this run beside it."""
+
+    # Hosts of one luigid with other devices measure for themselves: their task is another one.
+    machine = luigi.Parameter(default="", description="what the numbers hold for; may be left out")
+    stage = "benchmark"
+    #: After all else: while it runs, nothing else does.
+    priority = -1
+
+    @property
+    def resources(self) -> dict[str, int]:
+        """All of the host's memory, so that this run does nothing else meanwhile."""
+        reserved = super().resources
+        return {**reserved, "memory_percent": ALL_MEMORY} if reserved else {}
+
+
+class ConformanceTable(TargetTask):
+    """A suite of tests on a target → the table of what passes."""
+
+    stage = "conformance"
+
+
+class CompareTable(TargetTask):
+    """The table against what is known to fail."""
+
+    stage = "compare"
+
+
 TASKS: dict[str, type[NodeTask]] = {
     task.stage: task
     for task in (
@@ -229,6 +258,9 @@ TASKS: dict[str, type[NodeTask]] = {
         Reference,
         CompileVmfb,
         ValidateNumerics,
+        Benchmark,
+        ConformanceTable,
+        CompareTable,
     )
 }
 
@@ -238,4 +270,7 @@ def task_of(name: NodeId, *, force: bool = False) -> luigi.Task:
     stage, _, address = name.partition(":")
     kind = TASKS[stage]
     values: dict[str, Any] = dict(zip(kind.parts, address.split("/"), strict=True))
+    if kind is Benchmark:
+        machine = current_mill().graph.nodes[name].fields["machine"]
+        values["machine"] = digest_json(machine)[:12]
     return kind(**values, force=force)

@@ -77,6 +77,9 @@ def model() -> WhisperForConditionalGeneration:
     torch.manual_seed(1)
     config = WhisperConfig(**SIZES, **SPECIAL, attn_implementation="eager", init_std=0.3)
     made: WhisperForConditionalGeneration = WhisperForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        # Else every position wants the token before it once more.
+        made.model.decoder.embed_positions.weight.normal_(std=3.0)
     Path("config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")
     return made
 
@@ -150,7 +153,7 @@ def texts(theirs: WhisperForConditionalGeneration) -> Findings:
         is_multilingual=False,
         no_timestamps_token_id=PLAIN,
         return_timestamps=False,
-        max_length=22,
+        max_new_tokens=20,
     )
     states = ENCODER.program(spec_of("encoder"), "f32")([FEATURES])
     decoder = DECODER.program(spec_of("decoder"), "f32")
@@ -184,6 +187,9 @@ def refusals(theirs: WhisperForConditionalGeneration) -> Findings:
     """What each wrong request is answered."""
     save_as_openai(theirs, Path("wide.pt"), n_audio_state=64)
     torch.save(theirs.state_dict(), "bare.pt")
+    dims = {openai: SIZES[ours] for openai, ours in DIMS.items()}
+    listed = {"dims": dims, "model_state_dict": {"encoder.ln_post.bias": [0.0]}}
+    torch.save(listed, "listed.pt")
     Path("torn.pt").write_bytes(Path("tiny.pt").read_bytes()[:2000])
     odd = (InputSpec(name="pixels", dtype="float", shape=(1, 8, 24)),)
     cases: dict[str, dict[str, Any]] = {
@@ -191,7 +197,7 @@ def refusals(theirs: WhisperForConditionalGeneration) -> Findings:
         "another input": {"inputs": odd},
         **{
             name: {"weights": {f"{name}.pt": Path(f"{name}.pt")}}
-            for name in ("wide", "bare", "torn")
+            for name in ("wide", "bare", "listed", "torn")
         },
     }
     said = {}

@@ -30,6 +30,7 @@ from tidemill.steps.table import STEPS
 from tidemill.steps.work.protocol import (
     OUT,
     REQUEST,
+    Made,
     Request,
     Response,
 )
@@ -78,8 +79,13 @@ class Place:
     beat: Beat | None = None
 
 
-def execute(bound: Bound, *, place: Place, replacing: bool) -> ActionResult:
-    """Run an action and keep its result. Raises ActionFailed, InputLost or StoreError."""
+def execute(
+    bound: Bound, *, place: Place, replacing: bool, beside: Mapping[str, Any] | None = None
+) -> ActionResult:
+    """Run an action and keep its result. Raises ActionFailed, InputLost or StoreError.
+
+    ``beside`` are facts of an input that belong to what was measured.
+    """
     with work_folder(place.work) as folder:
         try:
             inputs = place_inputs(place.store, bound.inputs, folder=folder)
@@ -93,7 +99,9 @@ def execute(bound: Bound, *, place: Place, replacing: bool) -> ActionResult:
         end, trouble = _run(command, bound=bound, place=place, folder=folder)
         refuse_edited_code(bound)
         if trouble is None:
-            return _keep(bound, end, place=place, folder=folder, replacing=replacing)
+            made, facts = _response(bound, folder=folder)
+            answer = Response(made=made, facts={**(beside or {}), **facts})
+            return _keep(bound, (end, answer), place=place, folder=folder, replacing=replacing)
         raise ActionFailed(
             _keep_failure(bound, (end, trouble), place=place, folder=folder, replacing=replacing)
         )
@@ -149,16 +157,16 @@ def _run(
     return end, diagnosis_of(bound.node.stage, end=end, limits=limits, folder=folder)
 
 
-def _response(bound: Bound, *, folder: Path) -> tuple[list[tuple[str, str]], dict[str, Any]]:
-    """The (name, kind) of every file made, and the facts."""
+def _response(bound: Bound, *, folder: Path) -> tuple[tuple[Made, ...], dict[str, Any]]:
+    """Every file made, and the facts."""
     if STEPS[bound.node.stage].runner == "iree-compile":
         statistics = folder / STATISTICS
         data = statistics.read_bytes() if statistics.exists() else None
-        return [("model.vmfb", "vmfb")], dict(compile_facts(data))
+        return (Made(name="model.vmfb", kind="vmfb"),), dict(compile_facts(data))
     answer = answer_of(folder)
     if not isinstance(answer, Response):
-        return [], {}
-    return [(made.name, made.kind) for made in answer.made], dict(answer.facts)
+        return (), {}
+    return answer.made, dict(answer.facts)
 
 
 def _store_file(place: Place, path: Path, *, name: str, kind: str) -> Output:
@@ -175,11 +183,17 @@ def now_text() -> str:
 
 
 def _keep(
-    bound: Bound, end: ChildEnd, *, place: Place, folder: Path, replacing: bool
+    bound: Bound,
+    ended: tuple[ChildEnd, Response],
+    *,
+    place: Place,
+    folder: Path,
+    replacing: bool,
 ) -> ActionResult:
-    made, facts = _response(bound, folder=folder)
+    end, answer = ended
     outputs = tuple(
-        _store_file(place, folder / OUT / name, name=name, kind=kind) for name, kind in made
+        _store_file(place, folder / OUT / made.name, name=made.name, kind=made.kind)
+        for made in answer.made
     )
     result = ActionResult(
         key=bound.key,
@@ -187,7 +201,7 @@ def _keep(
         address=str(bound.node.address),
         outputs=outputs,
         log=_store_file(place, folder / LOG, name=LOG, kind="log"),
-        facts=facts,
+        facts=dict(answer.facts),
         parts=dict(bound.parts),
         seconds=round(end.seconds, 3),
         peak_memory_bytes=end.peak_memory_bytes,

@@ -32,6 +32,9 @@ _OWN_CLASS: dict[Stage, FailureClass] = {
     "reference": FailureClass.EXPORT,
     "compile": FailureClass.COMPILE,
     "validate": FailureClass.CRASH,
+    "benchmark": FailureClass.CRASH,
+    "conformance": FailureClass.CRASH,
+    "compare": FailureClass.CRASH,
 }
 
 

@@ -1,14 +1,20 @@
-"""A released language model on a device: what ``talk`` drives. numpy and IREE's runtime only."""
+"""A released language model on a device, its words and its texts: without any framework."""
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tidemill.client.suite import Handed
 from tidemill.errors import UsageError
-from tidemill.images.programs import Program
-from tidemill.texts.talk import Array
+from tidemill.images.programs import Device, Program
+from tidemill.texts.talk import Array, greedy
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 TYPES = {"f32": np.float32, "f16": np.float16}
 
@@ -17,7 +23,8 @@ TYPES = {"f32": np.float32, "f16": np.float16}
 class CacheSizes:
     """Keys and values are each [layers, batch, heads, positions, width] of ``dtype``.
 
-    A prompt has at most ``longest`` tokens; a text ends with one of ``ends``.
+    A prompt has at most ``longest`` tokens, each below ``vocabulary``; a text ends with one of
+    ``ends``.
     """
 
     layers: int
@@ -26,6 +33,7 @@ class CacheSizes:
     width: int
     dtype: str
     longest: int
+    vocabulary: int
     ends: frozenset[int]
 
 
@@ -34,7 +42,8 @@ def read_sizes(config: Path) -> CacheSizes:
     try:
         raw = json.loads(config.read_text(encoding="utf-8"))
         ends = frozenset(int(one) for one in raw["ends"])
-        sizes = CacheSizes(**raw["cache"], longest=int(raw["longest_prompt"]), ends=ends)
+        longest, vocabulary = int(raw["longest_prompt"]), int(raw["vocabulary"])
+        sizes = CacheSizes(**raw["cache"], longest=longest, vocabulary=vocabulary, ends=ends)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"{config.name} does not say the shape of a cache: {error!r}",
@@ -66,3 +75,29 @@ class CompiledModel:
         """See ``LanguageModel``."""
         (logits,) = self._program([ids, places, *self._cache], function="decode")
         return logits
+
+
+def read_words(file: Path) -> "Tokenizer":
+    """The tokenizer of a tokenizer.json. Raises UsageError when it is none."""
+    from tokenizers import Tokenizer  # noqa: PLC0415 - sizes are read without it
+
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        raise UsageError(f"{file} is not a tokenizer: {error}") from error
+
+
+def follow(one: Handed, ids: Sequence[int], *, sizes: CacheSizes, device: str) -> Iterator[int]:
+    """The likeliest token after all before it, one after the other; it begins with ``ids``.
+
+    Raises UsageError when ``one`` cannot be run, and as ``Device`` and ``Program`` do.
+    """
+    if one.vmfb is None or one.irpa is None:
+        raise UsageError(
+            f"{one.address} was released without VMFB or parameters",
+            hint="name an address with a target, of a release that has both",
+        )
+    model = CompiledModel(Program(Device(device), vmfb=one.vmfb, irpa=one.irpa), sizes=sizes)
+    prompt = np.array([ids], dtype=np.int64)
+    for best in greedy(model, prompt, np.array([len(ids)], dtype=np.int64)):
+        yield int(best[0])

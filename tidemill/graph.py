@@ -15,7 +15,7 @@ from tidemill.records import Stage
 
 NodeId = str
 
-#: The role of the VMFB among the inputs of a validation.
+#: The role of the VMFB among the inputs of a validation or a benchmark.
 MODULE = "module"
 
 #: Time and memory per stage where the manifest is silent.
@@ -27,6 +27,9 @@ DEFAULT_LIMITS: Mapping[Stage, LimitPart] = {
     "reference": LimitPart(timeout="30m", memory="8GiB"),
     "compile": LimitPart(timeout="30m", memory="8GiB"),
     "validate": LimitPart(timeout="30m", memory="8GiB"),
+    "benchmark": LimitPart(timeout="30m", memory="8GiB"),
+    "conformance": LimitPart(timeout="2h", memory="8GiB"),
+    "compare": LimitPart(timeout="5m", memory="1GiB"),
 }
 
 
@@ -64,7 +67,7 @@ class Node:
     device: str = "none"
     #: The toolchain that makes it; "" is the run's own.
     toolchain: str = ""
-    #: Of a compile node: the node whose verdict counts for what it makes.
+    #: Of a compile or conformance node: the node whose verdict counts for what it makes.
     judge: NodeId = field(default="", compare=False)
     #: The node that this one is done with other flags for; its target is what people ask for.
     rung_of: NodeId = field(default="", compare=False)
@@ -99,11 +102,11 @@ class Graph:
         return found
 
     def with_flags(self, translate: Callable[[Node], list[str]]) -> "Graph":
-        """The same graph with the compile flags of every compile node replaced."""
+        """The same graph with the compile flags of every node that has some replaced."""
         return Graph(
             nodes={
-                name: replace(node, fields={"flags": translate(node)})
-                if node.stage == "compile"
+                name: replace(node, fields={**node.fields, "flags": translate(node)})
+                if "flags" in node.fields
                 else node
                 for name, node in self.nodes.items()
             }

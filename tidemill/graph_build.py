@@ -4,9 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from tidemill.address import Address
 from tidemill.graph import DEFAULT_LIMITS, Graph, Node, NodeId
+from tidemill.graph_benchmark import benchmarks
+from tidemill.graph_suites import suite_nodes
 from tidemill.graph_variant import Variant, limits_of, variants
 from tidemill.manifest.hub_weights import settled
 from tidemill.manifest.model import ManifestPart
+from tidemill.manifest.suites import Suite
 from tidemill.manifest.targets import TargetPart
 from tidemill.sources import parse_source
 from tidemill.steps.table import STEPS
@@ -21,8 +24,9 @@ def build_graph(
     only_targets: frozenset[str] | None = None,
     folders: Mapping[str, str] | None = None,
     token: bool = False,
+    suites: Iterable[Suite] = (),
 ) -> Graph:
-    """Every node of ``models``; ``compiler`` is the version that flags are chosen for.
+    """Every node of ``models`` and ``suites``; flags are chosen for the version ``compiler``.
 
     ``compilers`` are the versions of the toolchains that components name.
 
@@ -45,8 +49,15 @@ def build_graph(
                     model=model, name=name, component=component, dtype=dtype, axis=axis
                 )
                 version = (compilers or {}).get(variant.toolchain, compiler)
-                for node in (*variant.shared(), *variant.of_targets(chosen, targets, version)):
+                for node in (
+                    *variant.shared(),
+                    *variant.of_targets(chosen, targets, version),
+                    *benchmarks(variant, chosen, targets),
+                ):
                     nodes[node.id] = node
+    for suite in suites:
+        for node in suite_nodes(suite, targets, compiler=compiler, only_targets=only_targets):
+            nodes[node.id] = node
     return Graph(nodes=nodes)
 
 

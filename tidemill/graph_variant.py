@@ -13,7 +13,8 @@ from tidemill.address import Address
 from tidemill.exporters import EXPORTERS, MAIN
 from tidemill.graph import DEFAULT_LIMITS, MODULE, Input, Limits, Node, NodeId
 from tidemill.graph_samples import Described, described, output_file, shapes_of
-from tidemill.manifest.model import ComponentPart, LimitPart, ManifestPart, parse_size, parse_time
+from tidemill.manifest.model import ComponentPart, LimitPart, ManifestPart
+from tidemill.manifest.part import parse_size, parse_time
 from tidemill.manifest.quantize import QuantizePart
 from tidemill.manifest.targets import TargetPart
 from tidemill.records import Stage
@@ -34,7 +35,8 @@ def limits_of(part: LimitPart) -> Limits:
     return Limits(seconds=parse_time(part.timeout), memory_bytes=parse_size(part.memory))
 
 
-def _limits(stage: Stage, component: ComponentPart) -> Limits:
+def own_limits(stage: Stage, component: ComponentPart) -> Limits:
+    """What a stage of a component may use: as its manifest says, else the default."""
     return limits_of(component.limits.get(stage, DEFAULT_LIMITS[stage]))
 
 
@@ -91,10 +93,10 @@ class Variant:
         """Quantise, export, pack and reference: what all targets share."""
         component, program = self.component, self.program
         info = EXPORTERS[component.exporter]
-        config = self._files("config", component.config)
-        weights = self._files("weights", component.weights)
+        config = self.files("config", component.config)
+        weights = self.files("weights", component.weights)
         unknown: dict[str, Any] = {"synthetic": None, "pickle": False}
-        values = {"synthetic": self._synthetic(), "pickle": self._pickle()}
+        values = {"synthetic": self.synthetic(), "pickle": self.pickle()}
         quantise = []
         if component.quantize:
             quantise.append(self._quantise(component.quantize, values, config + weights))
@@ -137,16 +139,16 @@ class Variant:
             {**bare, **values, "quantize": chosen},
             [
                 *checkpoint,
-                *self._files("tokenizer", part.tokenizer),
-                *self._files("calibration", [part.calibration.text]),
-                *self._files("evaluation", [part.evaluation.text]),
+                *self.files("tokenizer", part.tokenizer),
+                *self.files("calibration", [part.calibration.text]),
+                *self.files("evaluation", [part.evaluation.text]),
             ],
         )
 
     def _sampled(self, samples: Described) -> Iterator[Input]:
         """What samples are made from: files of sources, and outputs of other references."""
         for role, references in samples.files.items():
-            yield from self._files(role, references)
+            yield from self.files(role, references)
         for given in samples.outputs:
             name, sample, output = given.split("/")
             other = self.model.components[name]
@@ -176,11 +178,12 @@ class Variant:
             inputs=tuple(inputs),
             tools=tuple(sorted({*STEPS[stage].tools, *info.packages, *tools})),
             code=(*STEPS[stage].code, info.module),
-            limits=_limits(stage, self.component),
+            limits=own_limits(stage, self.component),
             toolchain=self.toolchain,
         )
 
-    def _files(self, role: str, references: Iterable[str]) -> list[Input]:
+    def files(self, role: str, references: Iterable[str]) -> list[Input]:
+        """The files of sources that ``references`` name, in one role."""
         by_source: dict[str, list[tuple[str, str]]] = {}
         for reference in references:
             source, _, file = reference.partition("/")
@@ -191,7 +194,8 @@ class Variant:
             for source, files in by_source.items()
         ]
 
-    def _synthetic(self) -> dict[str, Any] | None:
+    def synthetic(self) -> dict[str, Any] | None:
+        """The seed that values come from in place of weights, if they do."""
         for reference in self.component.weights:
             source = self.model.sources[reference.partition("/")[0]]
             parsed = parse_source(source.origin)
@@ -199,7 +203,7 @@ class Variant:
                 return {"seed": parsed.seed, "scale": source.scale}
         return None
 
-    def _pickle(self) -> bool:
+    def pickle(self) -> bool:
         """Whether some source may be a pickle. Its reason is for people and no part of a key."""
         used = (reference.partition("/")[0] for reference in self.component.weights)
         return any(self.model.sources[source].pickle for source in used)
@@ -220,7 +224,8 @@ class Variant:
             if not component.proxy_of(self.dtype):
                 yield self._validate(name, target, compiled)
 
-    def _on(self, target: str) -> Address:
+    def on(self, target: str) -> Address:
+        """Its address on a target."""
         at = self.address
         return Address(at.model, at.component, at.variant, target)
 
@@ -235,13 +240,13 @@ class Variant:
         mlir = Input(role="mlir", node=f"export:{self.address}", files=_same("model.mlir"))
         return Node(
             stage="compile",
-            address=self._on(target),
+            address=self.on(target),
             fields={"flags": flags},
             inputs=(mlir,),
             judge=self._judge(target),
             tools=STEPS["compile"].tools,
             code=STEPS["compile"].code,
-            limits=_limits("compile", self.component),
+            limits=own_limits("compile", self.component),
             toolchain=self.toolchain,
         )
 
@@ -262,7 +267,7 @@ class Variant:
             inputs.append(self._made("quantised", "quantize", "quantization.json"))
         return Node(
             stage="validate",
-            address=self._on(name),
+            address=self.on(name),
             fields={
                 "device": target.device,
                 **({"function": MAIN} if driver == MAIN else {"driver": driver}),
@@ -274,7 +279,7 @@ class Variant:
             inputs=tuple(inputs),
             tools=STEPS["validate"].tools,
             code=(*STEPS["validate"].code, f"tidemill.steps.work.drivers.{driver}"),
-            limits=_limits("validate", self.component),
+            limits=own_limits("validate", self.component),
             device=name,
             toolchain=self.toolchain,
         )

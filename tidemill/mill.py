@@ -7,7 +7,7 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tidemill.cache import Cache
 from tidemill.errors import TidemillError
 from tidemill.events import EventLog
 from tidemill.execute import ActionFailed, InputLost, Place, execute
-from tidemill.graph import Graph, Node, NodeId
+from tidemill.graph import MODULE, Graph, Node, NodeId
 from tidemill.keys import changed_parts
 from tidemill.manifest.load import Manifests
 from tidemill.records import ActionResult
@@ -28,6 +28,9 @@ from tidemill.store.trouble import disk_error
 from tidemill.toolchain.lock import Lock
 from tidemill.toolchain.toolchains import Toolchains
 from tidemill.workspace import Workspace
+
+#: What a benchmark's record repeats of its module's.
+MODULE_FACTS = ("dispatch_count", "executable_count", "transient_bytes")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,7 +107,10 @@ class Mill:
         )
         try:
             result = execute(
-                state.bound, place=place, replacing=state.damaged or name in self.forced
+                state.bound,
+                place=place,
+                replacing=state.damaged or name in self.forced,
+                beside=self._of_module(node),
             )
         except ActionFailed as error:
             self._finish(node, "failed", started=started, key=error.failure.key)
@@ -121,6 +127,15 @@ class Mill:
         self.cache.verified.save()  # what a worker wrote and hashed, nobody hashes again
         self._done.add(name)
         self._finish(node, "built", started=started, key=result.key)
+
+    def _of_module(self, node: Node) -> Mapping[str, Any]:
+        """Of a benchmark: what the compiler said of the module, to be kept beside the numbers."""
+        if node.stage != "benchmark":
+            return {}
+        (module,) = (edge.node for edge in node.inputs if edge.role == MODULE)
+        bound = self.states.of(module).bound
+        made = self.cache.result("compile", bound.key) if bound else None
+        return {name: made.facts.get(name) for name in MODULE_FACTS} if made else {}
 
     def _finish(
         self, node: Node, outcome: str, *, started: float, key: str = "", reason: str = ""

@@ -13,6 +13,7 @@ from tidemill.errors import UsageError
 from tidemill.graph import Graph
 from tidemill.graph_build import build_graph
 from tidemill.graph_flags import check_flags
+from tidemill.graph_measured import ready_benchmarks
 from tidemill.manifest.load import Manifests, load_manifests
 from tidemill.mill import Mill
 from tidemill.rungs import with_rungs
@@ -49,10 +50,13 @@ def open_mill(
         manifests=manifests,
         toolchains=toolchains,
     )
+    devices = functools.cache(lambda: probe(environment))
+    graph = ready_benchmarks(
+        graph, toolchains=toolchains, targets=manifests.targets.targets, devices=devices
+    )
     store = open_store(workspace.store_url)
     cache = _cache_of(store, folder=workspace.cache)
     cache.prime()
-    devices = functools.cache(lambda: probe(environment))
     states = _states_of(
         graph, cache=cache, toolchains=toolchains, manifests=manifests, devices=devices
     )
@@ -115,8 +119,8 @@ def _graph_of(
     targets: frozenset[str] | None,
     compilers: Mapping[str, str],
 ) -> Graph:
-    if missing := set(models or ()) - set(manifests.models):
-        known = ", ".join(sorted(manifests.models))
+    if missing := set(models or ()) - {*manifests.models, *manifests.suites}:
+        known = ", ".join(sorted({*manifests.models, *manifests.suites}))
         raise UsageError(f"no model {', '.join(sorted(missing))} in manifests/ (known: {known})")
     chosen = [m for name, m in manifests.models.items() if models is None or name in models]
     graph = build_graph(
@@ -127,6 +131,7 @@ def _graph_of(
         only_targets=targets,
         token=bool(os.environ.get(TOKEN)),
         folders={name: str(folder) for name, folder in manifests.folders.items()},
+        suites=[one for name, one in manifests.suites.items() if models is None or name in models],
     )
     return with_rungs(graph, manifests.expectations)
 

@@ -3,7 +3,7 @@
 Field names are the format. A change that old readers cannot take needs a new FORMAT and an ADR.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -11,9 +11,7 @@ FORMAT = 1
 #: What makes VMFBs: the tool whose version decides which runtimes load them.
 COMPILER = "iree-base-compiler"
 
-Stage = Literal["fetch", "quantize", "export", "pack", "reference", "compile", "validate"]
-#: In the order in which reports tell them.
-STAGES: tuple[Stage, ...] = (
+Stage = Literal[
     "fetch",
     "quantize",
     "export",
@@ -21,7 +19,14 @@ STAGES: tuple[Stage, ...] = (
     "reference",
     "compile",
     "validate",
-)
+    "benchmark",
+    "conformance",
+    "compare",
+]
+#: In the order in which reports tell them.
+STAGES: tuple[Stage, ...] = get_args(Stage)
+#: Stages that no component of a model has, only a suite of tests.
+SUITE_STAGES: tuple[Stage, ...] = ("conformance", "compare")
 
 Outcome = Literal["built", "reused", "failed", "expected-failure", "blocked", "unvalidated"]
 ArtifactStatus = Literal[
@@ -32,7 +37,8 @@ ArtifactStatus = Literal[
 class Output(msgspec.Struct, frozen=True, kw_only=True):
     """One file that an action made.
 
-    ``kind``: mlir, irpa, vmfb, reference, verdict, config, tokenizer, source, log.
+    ``kind``: mlir, irpa, vmfb, reference, verdict, benchmark, table, config, tokenizer, source,
+    log; see ``steps/work`` for what else a step makes.
     """
 
     name: str
@@ -97,11 +103,12 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     """One published file of a release.
 
-    ``address`` has four parts for what belongs to a target (vmfb, verdict) and three for what all
-    targets of a variant share (mlir, irpa, reference). ``file`` is the path below the pull folder.
-    ``compiler`` is the version of the compiler that made a VMFB, "" for all else and where releases
-    did not say yet: a carried one was made by an older compiler than its release's. ``rung`` are
-    the flags of a degraded VMFB, with which the compile worked when it failed with the target's.
+    ``address`` has four parts for what belongs to a target (vmfb, verdict, table) and three for
+    what all targets of a variant share (mlir, irpa, reference). ``file`` is the path below the pull
+    folder. ``compiler`` is the version of the compiler that made a VMFB, "" for all else and where
+    releases did not say yet: a carried one was made by an older compiler than its release's.
+    ``rung`` are the flags of a degraded VMFB, with which the compile worked when it failed with the
+    target's.
     """
 
     address: str

@@ -20,7 +20,13 @@ from tidemill.records import (
 )
 
 #: Which stages publish, and what they publish.
-PUBLISHED = {"export": "mlir", "pack": "irpa", "reference": "reference", "compile": "vmfb"}
+PUBLISHED = {
+    "export": "mlir",
+    "pack": "irpa",
+    "reference": "reference",
+    "compile": "vmfb",
+    "conformance": "table",
+}
 
 _Status = tuple[ArtifactStatus, str]
 
@@ -64,6 +70,10 @@ def artifacts_of(graph: Graph, results: Mapping[str, NodeResult]) -> tuple[Artif
             status = _shared_status(shared[str(node.address)])
             cause = _cause(graph, results, (name,))
             artifacts += _shared_artifacts(results[name], status, cause=cause)
+        elif node.stage == "conformance":
+            compared = results.get(node.judge, NodeResult(node=node, absent="it was not compared"))
+            cause = _cause(graph, results, (name,))
+            artifacts += _shared_artifacts(results[name], _compared(compared), cause=cause)
     return tuple(sorted(artifacts, key=lambda item: (item.address, item.file)))
 
 
@@ -75,6 +85,13 @@ def _module(
     built, check = results[node.id], results.get(node.judge, unasked)
     cause = _cause(graph, results, (node.id, node.judge))
     return built, check, _status(built, check, cause=cause)
+
+
+def _compared(check: NodeResult) -> _Status:
+    """A table tells what is so, good or bad: it is released even where it is not as expected."""
+    if check.failure is not None:
+        return "unvalidated", _lost(check)[1]
+    return ("validated", "") if check.result else ("unvalidated", check.absent)
 
 
 def _flags(rung: Node, node: Node) -> str:

@@ -12,7 +12,7 @@ from tidemill.digest import digest_file
 from tidemill.ending import LOG, diagnosis_of
 from tidemill.failures import Diagnosis
 from tidemill.graph import DEFAULT_LIMITS
-from tidemill.manifest.model import parse_size, parse_time
+from tidemill.manifest.part import parse_size, parse_time
 from tidemill.records import ActionResult, Failure, Stage
 from tidemill.steps.work.protocol import OUT, REQUEST, Request
 from tidemill.store.contract import Store

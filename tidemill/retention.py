@@ -33,7 +33,18 @@ WINDOW_OVER_SECONDS = 600.0
 SWEPT_KINDS = frozenset({"irpa", "reference", "failure"})
 #: A blob that nothing names: what a killed process had stored before it could write its record.
 UNNAMED = "unnamed"
-KINDS = ("irpa", "reference", "failure", "source", "mlir", "vmfb", "verdict", "log", UNNAMED)
+KINDS = (
+    "irpa",
+    "reference",
+    "failure",
+    "source",
+    "mlir",
+    "vmfb",
+    "verdict",
+    "benchmark",
+    "log",
+    UNNAMED,
+)
 
 _DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _LOCKED = re.compile(rb'"release"\s*:\s*"([0-9a-f]{64})"')

@@ -17,7 +17,7 @@ TOPS = ("tidemill", "tasks", "pipelines", "ci")
 
 #: From what everybody may use to what nobody may.
 LAYERS = (
-    "tidemill errors digest interrupts processors",
+    "tidemill errors digest interrupts processors sizes",
     "address records sources child code workspace exporters pixels speech texts",
     "protocol steps store retention diff",
     "keeping trust events copies",
@@ -25,7 +25,9 @@ LAYERS = (
     "graph client ending sweeping compare moves bundle command",
     "graph_samples",
     "graph_variant",
-    "graph_build graph_flags keys expectations release policy rungs pytest_plugin images",
+    "graph_benchmark graph_suites conformance",
+    "graph_build graph_flags graph_measured keys expectations release policy rungs",
+    "pytest_plugin images",
     "states execute generating",
     "mill repro",
     "opening",
@@ -46,6 +48,7 @@ WORK_MAY_USE = {
     "exporters",
     "sources",
     "pixels",
+    "sizes",
     "speech",
     "texts",
 }
@@ -61,13 +64,23 @@ CLIENT_MAY_USE = {
     "trust",
 }
 
-HEAVY = {"torch", "iree", "transformers", "diffusers", "onnx", "safetensors", "tokenizers", "numpy"}
+HEAVY = {
+    "torch",
+    "torchao",
+    "iree",
+    "transformers",
+    "diffusers",
+    "onnx",
+    "safetensors",
+    "tokenizers",
+    "numpy",
+}
 #: Third-party package → the rooms that may know it.
 KNOWN_BY = {
     **{package: {"work", "exporter"} for package in HEAVY},
     "numpy": {"work", "exporter", "client", "images", "pixels", "speech", "texts", "generating"},
     "iree": {"work", "exporter", "images"},
-    "tokenizers": {"work", "exporter", "images"},
+    "tokenizers": {"work", "exporter", "images", "generating"},
     "pytest": {"pytest_plugin"},
     "luigi": {"tasks", "pipelines"},
     "boto3": {"store"},
@@ -87,6 +100,8 @@ PURE = (
     "tidemill.graph_build",
     "tidemill.graph_samples",
     "tidemill.graph_variant",
+    "tidemill.graph_suites",
+    "tidemill.conformance",
     "tidemill.keys",
     "tidemill.failures",
     "tidemill.expectations",
@@ -132,7 +147,7 @@ def room_of(module: str) -> str:
     match parts[1:]:
         case ["exporters", _, *_]:
             return "exporter"
-        case ["steps", "work", "protocol"]:
+        case ["steps", "work", "protocol" | "benchmark_command"]:
             return "protocol"
         case ["steps", "work", *_]:
             return "work"

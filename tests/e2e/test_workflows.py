@@ -157,6 +157,15 @@ def test_a_plan_becomes_a_cpu_job_a_model_and_a_gpu_job_a_target_with_a_runner()
     )
 
 
+def test_a_suite_goes_to_the_host_that_has_its_target() -> None:
+    plan = [
+        node("conformance", "s/node/all/cpu", "build"),
+        node("conformance", "s/node/all/gfx942", "blocked"),
+    ]
+    found = jobs_of(plan, device_targets=DEVICES, runners=["gfx942"])
+    assert found == Jobs(models=("s",), gpu_targets=("gfx942",), skipped={})
+
+
 def test_an_up_to_date_plan_starts_nothing() -> None:
     found = jobs_of(PLAN[:3], device_targets=DEVICES, runners=["gfx942"])
     assert found == Jobs(models=(), gpu_targets=(), skipped={})
@@ -186,6 +195,7 @@ def test_the_matrix_is_printed_as_outputs_that_actions_can_read(tmp_path: Path) 
     [
         ("gfx942", "all", '["self-hosted","linux","gfx942"]'),
         ("gfx942", "validate", '["self-hosted","linux","gfx942"]'),
+        ("gfx942", "conformance", '["self-hosted","linux","gfx942"]'),
         ("gfx942", "compile", '["ubuntu-latest"]'),
         ("gfx90a", "all", '["ubuntu-latest"]'),
         ("*", "all", '["ubuntu-latest"]'),

@@ -23,6 +23,7 @@ CPU, GPU = f"{VARIANT}/cpu", f"{VARIANT}/gfx942"
 FLAGS = ["--iree-hal-target-device=local", "--iree-hal-local-target-device-backends=llvm-cpu"]
 GPU_FLAGS = ["--iree-hal-target-device=hip", "--iree-rocm-target=gfx942"]
 STORED = {"float64": "f64", "float32": "f32", "int64": "i64"}
+FORWARD = {"function": "forward"}
 LOG = Output(name="log.txt", kind="log", digest="0" * 64, size=0)
 
 
@@ -100,8 +101,9 @@ def add_verdict(
     *,
     reference: dict[str, str],
     samples: tuple[str, ...] = ("noise",),
+    called: Mapping[str, str] = FORWARD,
 ) -> Artifact:
-    """What validation said of a target, and the record of that."""
+    """What validation said of a target, and the record of that; ``called`` says how it called."""
     judged = [
         {
             "name": out.name,
@@ -115,7 +117,7 @@ def add_verdict(
     data = json.dumps(verdict).encode()
     digest = shop.store.put_bytes(data)
     made = Output(name="verdict.json", kind="verdict", digest=digest, size=len(data))
-    fields = {"device": "local-task", "function": "forward"}
+    fields = {"device": "local-task", **called}
     key = record(
         shop, "validate", address=address, fields=fields, made=made, inputs={"reference": reference}
     )

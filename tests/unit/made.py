@@ -193,6 +193,7 @@ def bytes_of(node: Node) -> dict[str, bytes]:
         "reference": ("reference.json",),
         "compile": ("model.vmfb",),
         "validate": ("verdict.json",),
+        "benchmark": ("benchmark.json",),
     }[node.stage]
     return {name: f"{name} of {node.id}".encode() for name in names}
 

@@ -218,7 +218,8 @@ def test_a_step_that_does_not_exist_is_named(child: Child) -> None:
     assert child.start().returncode == 1
     assert child.answer == ChildError(
         failure=FailureClass.INFRASTRUCTURE,
-        message="there is no step 'bake'; there are fetch, export, pack, reference, validate",
+        message="there is no step 'bake'; there are fetch, quantize, export, pack, reference,"
+        " validate, benchmark, peer, conformance, compare",
         hint="this is a fault of tidemill: the orchestrator and the child disagree",
     )
 

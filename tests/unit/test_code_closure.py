@@ -131,15 +131,31 @@ def test_the_working_halves_reach_their_own_code_and_no_orchestrator() -> None:
 
 def test_an_edit_of_one_exporter_reruns_no_other_unless_it_imports_it() -> None:
     shared = {
+        "cached_lm": {"tidemill.exporters.causal_lm"},
+        "cached_gguf": {f"tidemill.exporters.{one}" for one in ("cached_lm", "causal_lm")},
+        "cached_llama2c": {
+            f"tidemill.exporters.{one}" for one in ("cached_lm", "causal_lm", "llama2c")
+        },
         "llama2c": {"tidemill.exporters.causal_lm"},
+        "quantized_lm": {"tidemill.exporters.causal_lm"},
+        "quantized_llama2c": {f"tidemill.exporters.{one}" for one in ("causal_lm", "llama2c")},
         "scheduled_unet": {"tidemill.exporters.diffusers_unet"},
         "sd3_prompt_encoder": {"tidemill.exporters.t5_encoder"},
+        "sharktank_llm": {f"tidemill.exporters.{one}" for one in ("cached_lm", "causal_lm")},
     }
     for name, info in EXPORTERS.items():
         found = set(closure((*STEPS["export"].code, info.module)))
         assert info.module in found
         others = {other.module for other in EXPORTERS.values()} - {info.module}
         assert found & others == shared.get(name, set()), name
+
+
+def test_the_table_of_exporters_is_in_no_key_of_what_they_make() -> None:
+    """So that one exporter more makes nothing of others anew; a step finds its module by name."""
+    for name, info in EXPORTERS.items():
+        assert info.module == f"tidemill.exporters.{name}"
+        for stage in ("export", "pack", "reference"):
+            assert "tidemill.exporters" not in closure((*STEPS[stage].code, info.module))
 
 
 def test_packages_on_the_way_to_a_working_half_hold_nothing_to_run() -> None:

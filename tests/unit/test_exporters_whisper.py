@@ -9,6 +9,8 @@ from tests.probing import probe
 
 pytestmark = pytest.mark.toolchain
 
+NO_CHECKPOINT = "is not one of OpenAI's Whisper checkpoints (dims and model_state_dict)"
+
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> dict[str, Any]:
@@ -55,8 +57,9 @@ def test_features_are_those_of_transformers(found: dict[str, Any]) -> None:
         ("not allowed", "tiny.pt is a pickle file, and the manifest does not allow it"),
         ("another input", "a Whisper encoder takes log_mel, not pixels"),
         ("wide", "wide.pt is of another size: n_audio_state is 64, config.json says d_model 32"),
-        ("bare", "bare.pt is not one of OpenAI's Whisper checkpoints (dims and model_state_dict)"),
-        ("torn", "torn.pt is not one of OpenAI's Whisper checkpoints (dims and model_state_dict)"),
+        ("bare", f"bare.pt {NO_CHECKPOINT}: it holds something else"),
+        ("listed", f"listed.pt {NO_CHECKPOINT}: encoder.ln_post.bias is no tensor"),
+        ("torn", f"torn.pt {NO_CHECKPOINT}: "),
     ],
 )
 def test_what_does_not_fit_is_named(found: dict[str, Any], case: str, said: str) -> None:

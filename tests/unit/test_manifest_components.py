@@ -70,8 +70,8 @@ CASES: dict[str, Case] = {
     ),
     "a limit of an unknown stage": (
         [after_dtypes("limits: {link: {timeout: 1m}}")],
-        [f"23: {COMPONENT}.limits: unknown stage 'link' (known: compile, export, fetch, pack,"
-         f" quantize, reference, validate)"],
+        [f"23: {COMPONENT}.limits: unknown stage 'link' (known: benchmark, compile, export,"
+         " fetch, pack, quantize, reference, validate)"],
     ),
     "limits in unknown units": (
         [after_dtypes("limits: {compile: {timeout: 10 minutes, memory: 4GB}}")],

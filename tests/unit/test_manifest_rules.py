@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.edits import COMPONENT, WEIGHTS, Case, edited, problems_of, source
 from tests.unit.made import MODEL, SHA
-from tidemill.manifest.model import parse_size, parse_time
+from tidemill.manifest.part import parse_size, parse_time
 
 CASES: dict[str, Case] = {
     "nothing": ([], []),

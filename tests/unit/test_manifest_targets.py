@@ -75,7 +75,8 @@ def test_no_targets_at_all_is_a_mistake(tmp_path: Path) -> None:
          " fetch, export, compile, numerics, crash, timeout, out-of-memory, host, infrastructure)"),
         ("stage: compile", "stage: link", "3: expectations[0].stage: unknown value 'link' (known:"
          " 'fetch',"
-         " 'quantize', 'export', 'pack', 'reference', 'compile' or 'validate')"),
+         " 'quantize', 'export', 'pack', 'reference', 'compile', 'validate', 'benchmark',"
+         " 'conformance' or 'compare')"),
         ("https://github.com/iree-org/iree/issues/1", "see chat", "7: expectations[0].issue: give"
          " the https"
          " address of the issue that tracks this failure"),

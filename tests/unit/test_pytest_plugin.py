@@ -87,6 +87,22 @@ def one_test(body: str, *, address: str = CPU) -> str:
     """
 
 
+def test_a_language_model_has_its_config_and_its_tokenizer(
+    suite: pytest.Pytester, shop: Shop
+) -> None:
+    for kind in ("config", "tokenizer"):
+        shop.add(VARIANT, kind, file=f"{VARIANT}/{kind}.json")
+    shop.publish()
+    suite.makepyfile(
+        one_test(f"""
+            assert a.config.read_bytes() == b"{VARIANT} config" * 100
+            assert a.tokenizer.read_bytes() == b"{VARIANT} tokenizer" * 100
+            assert (a.config.name, a.tokenizer.name) == ("config.json", "tokenizer.json")
+            """)
+    )
+    suite.runpytest("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
 def test_a_marked_test_gets_the_files_of_its_address(suite: pytest.Pytester, shop: Shop) -> None:
     suite.makepyfile(
         f"""
@@ -106,6 +122,7 @@ def test_a_marked_test_gets_the_files_of_its_address(suite: pytest.Pytester, sho
             assert (wanted.name, wanted.dtype) == ("y", "f64")
             assert np.load(wanted).tolist() == [0.5, np.inf]
             assert os.access(a.irpa, os.R_OK)
+            assert a.config is None and a.tokenizer is None
 
         @pytest.mark.tidemill("minilm/encoder/f16/gfx942")
         def test_an_unvalidated_one(tidemill_artifacts):

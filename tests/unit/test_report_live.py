@@ -114,14 +114,14 @@ def test_the_board_shows_a_bar_with_counts_and_one_line_a_node() -> None:
     bar, line = drawn(view, width=100)
     assert bar.endswith("32/42  30 up to date  1 built  1 failed")
     assert line == (
-        f"  compile    {ADDRESS}   1m 07s   640 MB  lowering convolution lowering convoluti..."
+        f"  compile      {ADDRESS}   1m 07s   640 MB  lowering convolution lowering convolu..."
     )
 
 
 def test_a_narrow_board_keeps_the_costs_and_cuts_the_rest() -> None:
     view = LiveView(console(), clock=Clock())
     view.feed(event("beat", seconds=65, memory_bytes=640_000_000, line="lowering"))
-    assert drawn(view, width=44)[1] == "  compile    minilm/enc...   1m 05s   640 MB"
+    assert drawn(view, width=44)[1] == "  compile      minilm/e...   1m 05s   640 MB"
 
 
 def test_the_board_is_never_taller_than_the_terminal() -> None:

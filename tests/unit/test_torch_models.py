@@ -261,6 +261,28 @@ def test_a_release_without_a_reference_has_compstat_tests_only(shop: Shop, tmp_p
     assert one.notes == ("no quality test and no benchmark: the release has no reference for it",)
 
 
+def test_a_module_that_is_called_several_times_is_left_out_and_it_is_said(
+    shop: Shop, tmp_path: Path
+) -> None:
+    address = "tiny/net/f32"
+    reference = add_variant(shop, address, (OUT,))
+    add_module(shop, f"{address}/cpu", FLAGS)
+    called = {"driver": "cached_lm"}
+    add_verdict(shop, f"{address}/cpu", (OUT,), reference=reference, called=called)
+    add_module(shop, f"{address}/gfx942", GPU_FLAGS, status="unvalidated", reason="no such host")
+    shop.publish()
+    modules = written(shop, address, to=tmp_path / "out").modules
+    assert [one.tests for one in modules] == [
+        (f"{address}/{target}/compstat.json",) for target in ("cpu", "gfx942")
+    ]
+    assert {one.notes for one in modules} == {
+        (
+            "no quality test and no benchmark: its samples are several calls (driver cached_lm),"
+            " and the suite makes one",
+        )
+    }
+
+
 def test_counts_of_other_bytes_under_the_same_key_are_not_taken(shop: Shop, tmp_path: Path) -> None:
     (at,) = (n for n, one in enumerate(shop.artifacts) if one.file == f"{CPU}/model.vmfb")
     digest = shop.store.put_bytes(b"again")

@@ -37,6 +37,7 @@ COMMANDS = {
     "channel": ("channel", "channel", "List, promote, roll back, pin and sign channels."),
     "manifest": ("workspace", "manifest", "Check manifests; print their JSON Schema."),
     "toolchain": ("workspace", "toolchain", "List, sync, pin and lint toolchains."),
+    "conformance": ("conformance", "conformance", "Accept what fails of a suite of tests."),
     "diff": ("compare", "diff", "Show what changed between two releases."),
     "gc": ("retention", "gc", "Show, mark and remove what nothing keeps any more."),
     "pin": ("retention", "pin", "Keep a release or an address from gc."),

@@ -1,11 +1,13 @@
 """ls, show, verify: what a downstream suite needs; no producer's imports."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.table import Table
 
+from tidemill.cli.benchmarks import benchmarks_of
 from tidemill.cli.listing import Listed, released, store_of
 from tidemill.cli.output import (
     complain,
@@ -18,6 +20,8 @@ from tidemill.cli.output import (
 )
 from tidemill.digest import Digest
 from tidemill.errors import ExitCode, StoreError, UsageError
+from tidemill.records import ActionResult
+from tidemill.report.benchmarks import lines, measured
 
 
 @click.command()
@@ -72,16 +76,35 @@ def show(
     store_url: str | None,
 ) -> None:
     """Show the artifacts of ADDRESS (globs allowed): digests, verdicts, keys, tools."""
-    found = released(
-        store_of(workspace_dir, store_url), address, channel=channel, workspace_dir=workspace_dir
-    )
+    store = store_of(workspace_dir, store_url)
+    found = released(store, address, channel=channel, workspace_dir=workspace_dir)
     if not found:
         raise UsageError(f"nothing released has the address {address}")
+    modules = {one.artifact.digest for one in found if one.artifact.kind == "vmfb"}
+    benchmarks = benchmarks_of(store, modules - {""}) if modules - {""} else {}
     if as_json:
-        say_json([one.as_dict() for one in found])
+        say_json([{**one.as_dict(), **_benchmarks(one, benchmarks)} for one in found])
         return
     for one in found:
         _show(one)
+        for record in benchmarks.get(one.artifact.digest, ()):
+            _show_benchmark(record)
+
+
+def _benchmarks(
+    one: Listed, benchmarks: Mapping[str, Sequence[ActionResult]], /
+) -> dict[str, list[dict[str, Any]]]:
+    """The field of a VMFB that says what was measured of it, where anything was."""
+    records = benchmarks.get(one.artifact.digest, ())
+    told = [{"finished_at": record.finished_at, **record.facts} for record in records]
+    return {"benchmarks": told} if told else {}
+
+
+def _show_benchmark(record: ActionResult) -> None:
+    say(f"  measured {record.finished_at}")
+    for one in measured(record.address, record.facts):
+        for line in lines(one):
+            say(f"    {line}")
 
 
 def _show(one: Listed) -> None:

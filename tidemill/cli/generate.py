@@ -3,7 +3,7 @@
 import atexit
 import gc
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -13,12 +13,10 @@ import click
 
 from tidemill.cli.output import complain, json_option, say_json, workspace_options
 from tidemill.cli.programs import FILE, open_programs, require_packages
-from tidemill.client.suite import Handed
 from tidemill.errors import UsageError
+from tidemill.texts.pieces import pieces
 
 if TYPE_CHECKING:  # not loaded before it is known to be there
-    from tokenizers import Tokenizer
-
     from tidemill.generating import CacheSizes
 
 
@@ -49,7 +47,7 @@ def generate(
     model's own end, after --tokens tokens, or where its cache is full.
     """
     require_packages("numpy", "iree.runtime", "tokenizers", to="generating text")
-    from tidemill.generating import read_sizes  # noqa: PLC0415 - needs numpy
+    from tidemill.generating import follow, read_sizes, read_words  # noqa: PLC0415 - needs numpy
 
     # The runtime's bindings complain, in hundreds of lines, of all that is not freed at the end.
     atexit.unregister(gc.freeze)
@@ -60,20 +58,16 @@ def generate(
         if one.config is None:
             raise UsageError(
                 f"{address} has no config.json, so it is no language model with a cache",
-                hint="`tidemill ls --kind config` lists those that are",
+                hint="`tidemill ls` names a config for those that are",
             )
-        words = _tokenizer(tokenizer or one.tokenizer)
+        words = read_words(_named(tokenizer or one.tokenizer))
         sizes = read_sizes(one.config)
         ids = words.encode(prompt).ids
         room = _room(ids, sizes, wanted=tokens)
         made: list[int] = []
-        for token in islice(_following(one, ids, sizes=sizes, device=device), room):
-            made.append(token)
-            if not as_json:
-                _show(words, ids, made)
-            if token in sizes.ends:
-                break
-    text = words.decode([*ids, *made])
+        following = islice(follow(one, ids, sizes=sizes, device=device), room)
+        shown = pieces(words.decode, ids, _until_an_end(following, sizes, made))
+        text = "".join(shown if as_json else _written(shown))
     if as_json:
         say_json({"text": text, "prompt": ids, "tokens": made})
     else:
@@ -83,24 +77,24 @@ def generate(
         complain(f"stopped after {len(made)} tokens, since {why}")
 
 
-def _tokenizer(file: Path | None) -> "Tokenizer":
-    from tokenizers import Tokenizer  # noqa: PLC0415 - nobody else needs it
-
+def _named(file: Path | None) -> Path:
     if file is None:
         raise UsageError(
             "the model was released without a tokenizer",
             hint="give the tokenizer.json that lies beside its weights with --tokenizer",
         )
-    try:
-        return Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises nothing narrower
-        raise UsageError(f"{file} is not a tokenizer: {error}") from error
+    return file
 
 
 def _room(ids: Sequence[int], sizes: "CacheSizes", /, *, wanted: int) -> int:
     """How many tokens can follow. Raises UsageError when there are none."""
     if not ids:
         raise UsageError("the prompt has no tokens", hint="give some text")
+    if max(ids) >= sizes.vocabulary:
+        raise UsageError(
+            f"the tokenizer gives token {max(ids)}, the model has {sizes.vocabulary}",
+            hint="take the tokenizer.json of this model",
+        )
     # The last token is never read again, so it needs no place.
     left = sizes.positions - len(ids) + 1
     if left < 1 or len(ids) > sizes.longest:
@@ -111,30 +105,18 @@ def _room(ids: Sequence[int], sizes: "CacheSizes", /, *, wanted: int) -> int:
     return min(left, wanted)
 
 
-def _following(
-    one: Handed, ids: Sequence[int], *, sizes: "CacheSizes", device: str
-) -> Iterator[int]:
-    """The likeliest token after all before it, one after the other."""
-    import numpy as np  # noqa: PLC0415 - known to be there by now
-
-    from tidemill.generating import CompiledModel  # noqa: PLC0415
-    from tidemill.images.programs import Device, Program  # noqa: PLC0415
-    from tidemill.texts.talk import greedy  # noqa: PLC0415
-
-    if one.vmfb is None or one.irpa is None:
-        raise UsageError(
-            f"{one.address} was released without VMFB or parameters",
-            hint="name an address with a target, of a release that has both",
-        )
-    model = CompiledModel(Program(Device(device), vmfb=one.vmfb, irpa=one.irpa), sizes=sizes)
-    prompt = np.array([ids], dtype=np.int64)
-    for best in greedy(model, prompt, np.array([len(ids)], dtype=np.int64)):
-        yield int(best[0])
+def _until_an_end(tokens: Iterable[int], sizes: "CacheSizes", made: list[int], /) -> Iterator[int]:
+    """``tokens`` up to one that ends a text; each is also put into ``made``."""
+    for token in tokens:
+        made.append(token)
+        yield token
+        if token in sizes.ends:
+            return
 
 
-def _show(words: "Tokenizer", ids: Sequence[int], made: Sequence[int], /) -> None:
-    """Write what the newest token adds to the text; part of a character waits for its rest."""
-    before = words.decode([*ids, *made[:-1]]).rstrip("\ufffd") if len(made) > 1 else ""
-    now = words.decode([*ids, *made]).rstrip("\ufffd")
-    sys.stdout.write(now[len(before) :])
-    sys.stdout.flush()
+def _written(shown: Iterable[str]) -> Iterator[str]:
+    """The same pieces, each on standard output at once."""
+    for piece in shown:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+        yield piece

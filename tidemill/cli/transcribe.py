@@ -20,7 +20,7 @@ from tidemill.client.suite import Suite
 from tidemill.errors import UsageError
 
 if TYPE_CHECKING:  # numpy is not loaded before it is known to be there
-    from tidemill.images.signature import Signature
+    from tidemill.images.signature import Signature, TensorType
     from tidemill.speech.vocabulary import Vocabulary
 
 #: Tokens that may follow the prompt: half of what the model was trained on, as its authors do.
@@ -124,13 +124,18 @@ def check_speech(hears: "Signature", writes: "Signature", *, size: int) -> tuple
     _, bins, frames = features.shape
     if bins is None or frames is None:
         raise _unfit("the number of bins or frames is not fixed")
-    if (states.dtype, states.shape) != (taken.dtype, taken.shape):
-        raise _unfit(f"states are {states}, the decoder takes {taken}")
-    if ids.dtype != "i64" or len(ids.shape) != len(("batch", "length")) or ids.shape[1] is not None:
-        raise _unfit(f"the decoder takes ids {ids}, not i64 of any length")
+    if states != taken:
+        raise _unfit(f"the encoder gives {_text(states)}, the decoder takes {_text(taken)}")
+    if (ids.dtype, ids.shape[1:]) != ("i64", (None,)):
+        raise _unfit(f"the decoder takes ids {_text(ids)}, not i64 [1, ?]")
     if logits.shape[-1] != size:
         raise _unfit(f"logits are of {logits.shape[-1]} tokens, the vocabulary has {size}")
     return bins, frames
+
+
+def _text(one: "TensorType") -> str:
+    sizes = ", ".join("?" if size is None else str(size) for size in one.shape)
+    return f"{one.dtype} [{sizes}]"
 
 
 def _unfit(words: str) -> UsageError:

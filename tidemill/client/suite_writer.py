@@ -141,7 +141,7 @@ class Writer:
         self, program: form.Program, variant: _Variant, notes: list[str], /
     ) -> Iterator[tuple[str, form.Json]]:
         yield "compstat.json", form.compstat_json(program, self._place)
-        lacking = _lacking(program, variant)
+        lacking = _lacking(program, variant, self._driver(variant))
         if variant.samples is None or variant.check is None or lacking:
             notes.append(f"no quality test and no benchmark: {lacking}")
             return
@@ -155,6 +155,11 @@ class Writer:
             for turn, test in enumerate(tests, 1):
                 last = f"-{turn}" if len(tests) > 1 else ""
                 yield f"quality-{sample.name}{last}.json", test
+
+    def _driver(self, variant: _Variant) -> str:
+        """Which driver calls the variant's functions; "" for the one call of most programs."""
+        fields = self._records.fields(variant.check) if variant.check else {}
+        return str(fields.get("driver", ""))
 
     def _verdict(self, check: Artifact) -> Mapping[tuple[str, str], Judged]:
         path = self.stage / temporary_name()
@@ -209,11 +214,13 @@ class Writer:
         path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def _lacking(program: form.Program, variant: _Variant) -> str:
+def _lacking(program: form.Program, variant: _Variant, driver: str, /) -> str:
     if variant.samples is None:
         return "the release has no reference for it"
     if variant.check is None:
         return "nothing of its variant was validated with this reference"
+    if driver:
+        return f"its samples are several calls (driver {driver}), and the suite makes one"
     return "" if program.device else "its compile flags name no device"
 
 

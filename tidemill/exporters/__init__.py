@@ -58,6 +58,18 @@ EXPORTERS = {
         packages=("torch", "transformers"),
         options=_TORCH | _LLAMA2C,
     ),
+    "quantized_llama2c": ExporterInfo(
+        module="tidemill.exporters.quantized_llama2c",
+        packages=("torch", "torchao", "transformers"),
+        options=_TORCH | _LLAMA2C | {"quantize"},
+        dtypes=frozenset({"f32", "f16"}),
+    ),
+    "quantized_lm": ExporterInfo(
+        module="tidemill.exporters.quantized_lm",
+        packages=("torch", "torchao", "transformers"),
+        options=_TORCH | {"quantize"},
+        dtypes=frozenset({"f32", "f16"}),
+    ),
     "mobilenet_v2": ExporterInfo(
         module="tidemill.exporters.mobilenet_v2",
         packages=("torch",),

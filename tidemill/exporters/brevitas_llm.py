@@ -12,8 +12,8 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+import tidemill.exporters.sharktank_tools as tools
 from tidemill.errors import FailureClass, WorkError
-from tidemill.exporters import sharktank_tools as tools
 from tidemill.exporters.base import Spec
 from tidemill.exporters.brevitas_arguments import arguments
 from tidemill.exporters.llama_config import properties

@@ -69,7 +69,9 @@ class CachedGguf(Cached, CausalLm):
         return GgufSource(loaded["tensors"])
 
     def tokenizer(self, spec: Spec) -> str:
-        """The tokenizer of the GGUF file."""
+        """The tokenizer of the GGUF file; the declared one where values are synthetic."""
+        if not spec.weights:
+            return super().tokenizer(spec)
         ((label, path),) = spec.weights.items()
         try:
             found = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)

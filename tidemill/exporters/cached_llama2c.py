@@ -10,7 +10,12 @@ class CachedLlama2c(Cached, Llama2c):
     """Architecture from ``options``."""
 
     def tokenizer(self, spec: Spec) -> str:
-        """The tokenizer behind the weights; "" where the file ends with them."""
+        """The tokenizer behind the weights; "" where the file ends with them.
+
+        The declared one where values are synthetic.
+        """
+        if not spec.weights:
+            return super().tokenizer(spec)
         ((_, path),) = spec.weights.items()
         sizes = sizes_of(spec.options)
         tokens = read_tokens(path, offset=end_of(sizes), count=sizes.vocab)

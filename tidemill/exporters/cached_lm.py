@@ -23,7 +23,13 @@ from transformers import GenerationConfig
 from tidemill.exporters.architecture import Architecture
 from tidemill.exporters.base import Array, Exporter, Spec
 from tidemill.exporters.cached_program import Conversation
-from tidemill.exporters.cached_spec import cache_of, dimensions, ends_of, require_inputs
+from tidemill.exporters.cached_spec import (
+    cache_of,
+    dimensions,
+    ends_of,
+    require_inputs,
+    require_lengths,
+)
 from tidemill.exporters.causal_lm import CausalLm
 from tidemill.exporters.mlir import require_parameters
 from tidemill.exporters.modes import Accumulated, Widened
@@ -56,6 +62,7 @@ class Cached(TorchExporter):
             "cache": cache_of(model.named, spec),
             "ends": ends_of(model.named),
             "longest_prompt": dimensions(spec)[1].max,
+            "vocabulary": model.named.config.vocab_size,
         }
         text = json.dumps(about, indent=1, sort_keys=True)
         target.with_name(CONFIG).write_text(text + "\n", encoding="utf-8")
@@ -93,6 +100,7 @@ class Eager:
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         """The outputs of a sample, see ``Conversation``."""
+        require_lengths(arrays)
         given = [torch.from_numpy(np.array(array)) for array in arrays]
         with torch.no_grad(), self._mode():
             return [to_numpy(result) for result in self._model.program(*given)]
@@ -102,6 +110,7 @@ class Eager:
 
         The end of a text does not stop it.
         """
+        require_lengths(arrays)
         rows = zip(arrays[0], arrays[1].tolist(), strict=True)
         with torch.no_grad(), self._mode():
             return np.stack([self._greedy(row[:length], tokens) for row, length in rows])

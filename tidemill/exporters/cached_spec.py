@@ -1,9 +1,10 @@
 """What a manifest says of a language model with a cache: its inputs, its sizes, its cache."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tidemill.errors import FailureClass, WorkError
-from tidemill.exporters.base import Dimension, Spec
+from tidemill.exporters.base import Array, Dimension, Spec
 
 #: torch.export takes a prompt for one that fills the cache unless it is at least this much shorter.
 SPARE = 2
@@ -59,6 +60,16 @@ def require_inputs(spec: Spec) -> None:
         raise _fault(
             f"prompts of up to {longest} tokens leave no room in a cache of {positions}",
             hint=f"set the maximum of {length} to {positions - SPARE} or less",
+        )
+
+
+def require_lengths(arrays: Sequence[Array]) -> None:
+    """Raises WorkError unless every row of a sample has a token, and as many as it says."""
+    longest, lengths = arrays[0].shape[1], arrays[1].tolist()
+    if wrong := [one for one in lengths if not 1 <= one <= longest]:
+        raise _fault(
+            f"a row of the sample has {wrong[0]} tokens, not 1 to {longest}",
+            hint="correct `lengths` of the sample",
         )
 
 

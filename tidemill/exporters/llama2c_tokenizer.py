@@ -34,6 +34,8 @@ def read_tokens(path: Path, *, offset: int, count: int) -> list[Scored]:
         for index in range(count):
             score, size = _TOKEN.unpack_from(data, place)
             place += _TOKEN.size
+            if not 0 <= size <= len(data) - place:
+                raise _fault(f"what follows the weights is no tokenizer: token {index} is cut off")
             raw = data[place : place + size]
             tokens.append((score, _text(raw, index)))
             place += size

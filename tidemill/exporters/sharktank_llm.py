@@ -62,7 +62,7 @@ class SharktankLlm(TorchExporter):
     def pack(self, spec: Spec, target: Path) -> Mapping[str, Any]:
         """The dataset of the checkpoint, or of quantise, with the properties that it must have."""
         config = llama_config(spec)
-        from tidemill.exporters import sharktank_tools as tools  # noqa: PLC0415
+        import tidemill.exporters.sharktank_tools as tools  # noqa: PLC0415
 
         if spec.quantised:
             source = spec.quantised[DATASET]
@@ -79,7 +79,7 @@ class SharktankLlm(TorchExporter):
         dataset = read_dataset(irpa)
         types = element_types(spec, narrowed=narrowed_attention(dataset))
         files = {"irpa": irpa, "mlir": target, "config": target.with_name(CONFIG)}
-        from tidemill.exporters import sharktank_tools as tools  # noqa: PLC0415
+        import tidemill.exporters.sharktank_tools as tools  # noqa: PLC0415
 
         shims = tools.export(export_arguments(paged, types, files))
         _settle(files["config"])

@@ -68,16 +68,14 @@ class OpenAiSource:
             loaded = torch.load(
                 path, weights_only=True, mmap=zipfile.is_zipfile(path), map_location="cpu"
             )
-            dims, tensors = loaded["dims"], loaded["model_state_dict"]
-        except (
-            RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, IndexError,
-            pickle.UnpicklingError,
-        ) as error:  # fmt: skip
-            raise _fault(
-                f"{label} is not one of OpenAI's Whisper checkpoints"
-                f" (dims and model_state_dict): {str(error).partition(chr(10))[0]}",
-                hint="check the source",
-            ) from error
+        except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+            raise _no_checkpoint(label, str(error)) from error
+        parts = loaded if isinstance(loaded, Mapping) else {}
+        dims, tensors = parts.get("dims"), parts.get("model_state_dict")
+        if not isinstance(dims, Mapping) or not isinstance(tensors, Mapping):
+            raise _no_checkpoint(label, "it holds something else")
+        if odd := [name for name, one in tensors.items() if not isinstance(one, torch.Tensor)]:
+            raise _no_checkpoint(label, f"{odd[0]} is no tensor")
         wrong = [
             f"{name} is {dims.get(name)}, config.json says {ours} {getattr(config, ours)}"
             for name, ours in DIMS.items()
@@ -180,6 +178,11 @@ def first_of(module: nn.Module, **given: Any) -> torch.Tensor:
     """The hidden states that a transformers module returns first."""
     states: torch.Tensor = module(**given, return_dict=False)[0]
     return states
+
+
+def _no_checkpoint(label: str, why: str) -> WorkError:
+    what = f"{label} is not one of OpenAI's Whisper checkpoints (dims and model_state_dict)"
+    return _fault(f"{what}: {why.partition(chr(10))[0]}", hint="check the source")
 
 
 def _fault(message: str, *, hint: str) -> WorkError:

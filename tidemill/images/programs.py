@@ -78,7 +78,7 @@ class Program:
     def _attempt(self, done: str, act: Callable[[], _Result]) -> _Result:
         try:
             return act()
-        except (RuntimeError, ValueError, OSError) as error:
+        except (RuntimeError, ValueError, OSError, KeyError) as error:
             raise ToolError(
                 f"{self._name} cannot {done}: {_first_line(error)}",
                 hint="does the artifact's target fit the device? `iree-run-module` says more",

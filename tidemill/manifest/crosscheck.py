@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from tidemill.exporters import EXPORTERS
+from tidemill.manifest.benchmark_checks import benchmarked
 from tidemill.manifest.handed import handed_over
-from tidemill.manifest.model import Dtype
 from tidemill.manifest.paged import paged, quantize_files
+from tidemill.manifest.part import Dtype
 from tidemill.manifest.problems import Location, Problem
 from tidemill.manifest.proxies import judged
 from tidemill.manifest.yaml_source import Document
@@ -44,6 +45,7 @@ def crosscheck(document: Document, *, targets: Mapping[str, object]) -> list[Pro
         findings += _options(component, at)
         findings += _logits(component, at)
         findings += _repeated(component, at)
+        findings += benchmarked(component, at, targets=targets)
         findings += paged(component, at)
         findings += judged(_mapping(data.get("components")), name, targets=targets)
         findings += handed_over(_mapping(data.get("components")), name)

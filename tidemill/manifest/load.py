@@ -1,7 +1,7 @@
 """Reads the folder ``manifests/`` into frozen values; reports all problems of all files at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from tidemill.manifest.crosscheck import crosscheck
 from tidemill.manifest.model import ManifestPart
 from tidemill.manifest.part import Part
 from tidemill.manifest.problems import Location, Problem, raise_problems
+from tidemill.manifest.suites import KnownPart, Suite, SuitePart, findings, unknown_targets
 from tidemill.manifest.targets import Expectation, ExpectationsPart, TargetsPart
 from tidemill.manifest.yaml_source import Document, read_yaml
 
@@ -26,10 +27,11 @@ class Manifests:
     targets: TargetsPart
     expectations: tuple[Expectation, ...]
     folders: Mapping[str, Path]
+    suites: Mapping[str, Suite] = field(default_factory=dict)
 
 
 def load_manifests(root: Path) -> Manifests:
-    """Read targets.yaml, expectations.yaml and models/**.yaml below ``root``/manifests.
+    """Read targets.yaml, expectations.yaml, models/** and conformance/** below ``root``/manifests.
 
     Raises ManifestError that lists every problem as ``file:line: path: message``.
     """
@@ -55,6 +57,7 @@ def load_manifests(root: Path) -> Manifests:
         part = validate(document, ManifestPart, problems, toolchains=toolchains)
         if part is not None:
             models[part.name], folders[part.name] = part, path.parent
+    suites = _suites(root, problems, first=first, targets=known if targets else None)
     raise_problems(problems)
     assert targets is not None  # noqa: S101 - raise_problems has raised if it is
     return Manifests(
@@ -62,7 +65,51 @@ def load_manifests(root: Path) -> Manifests:
         targets=targets,
         expectations=expected.expectations if expected else (),
         folders=folders,
+        suites=suites,
     )
+
+
+def known_file(root: Path, suite: str, target: str) -> Path:
+    """Where it stands what is known to fail of a suite on a target."""
+    return root / "manifests/conformance" / suite / f"{target}.yaml"
+
+
+def _suites(
+    root: Path,
+    problems: list[Problem],
+    *,
+    first: dict[str, str],
+    targets: Mapping[str, object] | None,
+) -> dict[str, Suite]:
+    """Every suite by name. ``first`` holds the names of models, which are no suite's."""
+    folder = root / "manifests/conformance"
+    suites: dict[str, Suite] = {}
+    asked: set[Path] = set()
+    for path in sorted(folder.glob("*.yaml")):
+        document = _read(root, path)
+        problems += _name_problems(document, path, first)
+        part = validate(document, SuitePart, problems)
+        if part is None:
+            continue
+        for target in unknown_targets(part, part.targets if targets is None else targets):
+            problems.append(document.problem(("targets",), f"no target '{target}'"))
+        files = {target: known_file(root, part.name, target) for target in part.targets}
+        asked |= set(files.values())
+        lists = {t: _known(root, path, problems) for t, path in files.items() if path.exists()}
+        known = {target: one for target, one in lists.items() if one}
+        suites[part.name] = Suite(part=part, known=known)
+    for path in sorted(set(folder.glob("*/*.yaml")) - asked):
+        file = path.relative_to(root).as_posix()
+        problems.append(Problem(file, 1, "", "is no target of a suite: name it after one"))
+    return suites
+
+
+def _known(root: Path, path: Path, problems: list[Problem]) -> KnownPart | None:
+    document = _read(root, path)
+    known = validate(document, KnownPart, problems)
+    if known is not None:
+        problems += [document.problem(at, message) for at, message in findings(known)]
+    return known
 
 
 def _read(root: Path, path: Path) -> Document:

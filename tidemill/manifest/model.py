@@ -4,85 +4,28 @@ What other files define (targets, exporters) comes in as validation context, so 
 field-level mistake of a file is found in one pass.
 """
 
-import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    Strict,
-    ValidationInfo,
-    field_validator,
+from pydantic import Field, ValidationInfo, field_validator
+
+from tidemill.manifest.benchmarks import BenchmarkPart
+from tidemill.manifest.part import (
+    Dtype,
+    InputDtype,
+    InsidePath,
+    Many,
+    Name,
+    Part,
+    Reason,
+    Sha256,
+    Sizes,
+    parse_size,
+    parse_time,
 )
-
-from tidemill.digest import is_digest
-from tidemill.manifest.part import Part
 from tidemill.manifest.quantize import QuantizePart
 from tidemill.manifest.values import ValuePart
-from tidemill.records import STAGES
+from tidemill.records import STAGES, SUITE_STAGES
 from tidemill.sources import parse_source
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9._]*(-[a-z0-9._]+)*")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)(MiB|GiB)")
-_TIME = re.compile(r"(\d+)(s|m|h)")
-_UNITS = {"MiB": 1 << 20, "GiB": 1 << 30, "s": 1, "m": 60, "h": 3600}
-_REASON_WORDS = 3
-
-Dtype = Literal["f32", "f16", "bf16"]
-InputDtype = Literal["float", "f64", "f32", "f16", "bf16", "i64", "i32", "bool"]
-
-
-def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise ValueError(
-            f"'{text}' is not a name: lower-case letters, digits and . _ - between them"
-        )
-    return text
-
-
-def _digest(text: str) -> str:
-    if not is_digest(text):
-        raise ValueError("expected a sha256 of 64 lower-case hexadecimal digits")
-    return text
-
-
-def _inside(text: str) -> str:
-    parts = text.split("/")
-    if text.startswith("/") or ".." in parts or "\\" in text:
-        raise ValueError(f"'{text}' leaves its folder: give a plain relative path")
-    if {"", "."} & set(parts) or not text.isprintable():
-        raise ValueError(f"{text!r} is not a plain relative path")
-    return text
-
-
-def _reason(text: str) -> str:
-    if len(text.split()) < _REASON_WORDS:
-        raise ValueError("a reason is a sentence that somebody else can judge")
-    return text
-
-
-Name = Annotated[str, AfterValidator(_name)]
-Sha256 = Annotated[str, AfterValidator(_digest)]
-InsidePath = Annotated[str, AfterValidator(_inside)]
-Reason = Annotated[str, AfterValidator(_reason)]
-_Item = TypeVar("_Item")
-#: A YAML list, kept as a tuple.
-Many = Annotated[tuple[_Item, ...], Strict(False)]
-Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Strict(False), Field(min_length=1)]
-
-
-def parse_size(text: str) -> int:
-    """``4GiB`` or ``512MiB`` in bytes. Raises ValueError."""
-    if not (match := _SIZE.fullmatch(text)):
-        raise ValueError(f"'{text}' is not a size: write it as 512MiB or 4GiB")
-    return int(float(match[1]) * _UNITS[match[2]])
-
-
-def parse_time(text: str) -> int:
-    """``90s``, ``10m`` or ``2h`` in seconds. Raises ValueError."""
-    if not (match := _TIME.fullmatch(text)):
-        raise ValueError(f"'{text}' is not a time: write it as 90s, 10m or 2h")
-    return int(match[1]) * _UNITS[match[2]]
 
 
 class FilePart(Part):
@@ -233,6 +176,7 @@ class ComponentPart(Part):
     numerics: NumericsPart = NumericsPart()
     flags: dict[str, Many[str]] = Field(default_factory=dict)
     limits: dict[str, LimitPart] = Field(default_factory=dict)
+    benchmark: BenchmarkPart | None = None
 
     def proxy_of(self, dtype: str) -> str:
         """The component that is validated in place of this one in ``dtype``; "" for itself."""
@@ -252,7 +196,7 @@ class ComponentPart(Part):
     @classmethod
     def _stages(cls, limits: dict[str, LimitPart]) -> dict[str, LimitPart]:
         for stage in limits:
-            _known(stage, STAGES, "stage")
+            _known(stage, set(STAGES) - set(SUITE_STAGES), "stage")
         if "fetch" in limits:
             raise ValueError("the limits of a fetch stand with its source: sources.<name>.limits")
         return limits

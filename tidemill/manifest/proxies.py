@@ -26,7 +26,7 @@ def judged(
     alone = [str(one) for one in dtypes if one not in proxied]
     if alone and not component.get("samples"):
         yield at, f"has no samples: say what {', '.join(alone)} is validated with, or name a proxy"
-    for idle in ("samples", "numerics", "reference"):
+    for idle in ("samples", "numerics", "reference", "benchmark"):
         if dtypes and not alone and idle in component:
             yield (*at, idle), "is validated by its proxy: take these out, or the proxy"
     if "proxy" not in component:

@@ -11,8 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from tidemill.address import split_pattern
 from tidemill.errors import FailureClass, ManifestError, UsageError
-from tidemill.manifest.model import Many, Name, Reason
-from tidemill.manifest.part import Part
+from tidemill.manifest.part import Many, Name, Part, Reason
 from tidemill.records import Stage
 
 _URL = re.compile(r"https://\S+")

@@ -19,8 +19,10 @@ import jinja2
 from markupsafe import Markup
 
 from tidemill.records import NodeReport, ReleaseDiff, RunReport
+from tidemill.report.benchmarks import benchmarks, ms_text
 from tidemill.report.changes import ChangeRow, change_rows, in_short, tool_lines, unknown_line
 from tidemill.report.rows import Cell, MatrixRow, addresses, matrix, rows
+from tidemill.report.suites import OUTCOMES, suites
 from tidemill.report.text import brief, one_line, plural, seconds_text, shown_lines, size_text
 from tidemill.report.verdicts import holds_word, spelled
 from tidemill.report.view import SIGNS, counts, expectations, failures, result, worked
@@ -91,6 +93,8 @@ def page(report: RunReport) -> str:
             rows=listed,
             addresses=addresses(report, listed),
             costs=costs(report),
+            benchmarks=benchmarks(report),
+            suites=suites(report),
             changes=changes(report.changes, shown={row.address for row in listed}),
             style=Markup(style),  # noqa: S704 - a file of this package
             script=Markup(script),  # noqa: S704 - a file of this package
@@ -191,12 +195,14 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "holds": holds_word,
     "lines": _lines,
     "model": _model,
+    "ms": ms_text,
     "one_line": one_line,
     "rest": _rest,
     "row_words": _row_words,
     "safe_link": safe_link,
     "seconds": seconds_text,
     "shell": _shell,
+    "piece": lambda outcome: outcome if outcome in OUTCOMES else "other",
     "sign": lambda word: SIGNS.get(word, ""),
     "size": size_text,
     "spelled": spelled,

@@ -7,12 +7,14 @@ Actions", job summaries); what does not fit is left out whole, and the number le
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tidemill.records import NodeReport, RunReport
+from tidemill.report.benchmarks import OWN, Measured, benchmarks, ms_text
 from tidemill.report.changes import ChangeRow, change_rows, in_short, tool_lines, unknown_line
 from tidemill.report.rows import Cell, MatrixRow, matrix, rows
+from tidemill.report.suites import SuiteView, Tally, suites
 from tidemill.report.text import brief, one_line, plural, seconds_text, shown_lines, size_text
 from tidemill.report.view import (
     SIGNS,
@@ -85,10 +87,17 @@ def job_summary(report: RunReport, *, limit: int = LIMIT_BYTES) -> str:
         _Section(
             title="Matrix",
             noun="variant",
-            share=0.3,
+            share=0.25,
             head="Numbers are the largest absolute error against the reference, and its limit.\n\n"
             f"| variant | shared |{targets}\n|---|---|{'---|' * len(table.targets)}\n",
             items=[*map(_matrix_row, table.rows)],
+        ),
+        _benchmarks(report),
+        _Section(
+            title="Conformance",
+            noun="suite",
+            share=0.1,
+            items=[*map(_suite, suites(report))],
         ),
         _costs(report),
     )
@@ -201,6 +210,43 @@ def _cell(cell: Cell | None) -> str:
     if cell.verdict and cell.verdict.worst.max_abs is not None:
         parts.append(cell.verdict.worst.max_abs_text)
     return ", ".join(parts)
+
+
+def _benchmarks(report: RunReport) -> _Section:
+    """What calls take, each function with its peers; a function is left out whole or not at all."""
+    columns = "| function | who | median | quartiles | tokens/s | ratio | about |"
+    return _Section(
+        title="Benchmarks",
+        noun="function",
+        share=0.05,
+        head=f"{columns}\n|---|---|--:|--:|--:|--:|---|\n",
+        items=["".join(_timings(one)) for one in benchmarks(report)],
+    )
+
+
+def _timings(one: Measured) -> Iterator[str]:
+    about = ", ".join(part for part in (one.dispatches, one.size, one.machine) if part)
+    for timing in one.timings:
+        own = timing.who == OWN
+        name = f"{code(one.address, in_table=True)} {inline(one.name)}" if own else ""
+        cells = (timing.median_text, ms_text(timing.iqr), timing.rate_text, timing.ratio_text)
+        rest = "".join(f" {cell} |" for cell in (*cells, inline(about if own else timing.note)))
+        yield f"| {name} | {inline(timing.who)} |{rest}\n"
+
+
+def _suite(view: SuiteView) -> str:
+    """One suite: a sentence, and a table of groups by what became of their tests."""
+    columns = "".join(f" {inline(word)} |" for word in view.outcomes)
+    lines = "".join(_tally(one, outcomes=view.outcomes) for one in (*view.groups, view.whole))
+    return (
+        f"**{code(view.address)}: {inline(view.whole.text)}**\n\n"
+        f"| group | tests |{columns}\n|---|--:|{'--:|' * len(view.outcomes)}\n{lines}\n"
+    )
+
+
+def _tally(one: Tally, *, outcomes: Sequence[str]) -> str:
+    cells = "".join(f" {one.count(word) or ''} |" for word in outcomes)
+    return f"| {inline(one.group)} | {one.tests} |{cells}\n"
 
 
 def _costs(report: RunReport) -> _Section:

@@ -21,6 +21,7 @@ STAGES_OF_KIND: Mapping[str, tuple[str, ...]] = {
     "reference": ("reference",),
     "vmfb": ("compile", "validate"),
     "verdict": ("validate",),
+    "table": ("conformance", "compare"),
 }
 KINDS = tuple(STAGES_OF_KIND)
 KIND_OF_STAGE = {
@@ -29,6 +30,7 @@ KIND_OF_STAGE = {
     "pack": "irpa",
     "reference": "reference",
     "compile": "vmfb",
+    "conformance": "table",
 }
 
 _Nodes = Mapping[tuple[str, str], NodeReport]
@@ -186,7 +188,7 @@ def addresses(report: RunReport, listed: Sequence[Row]) -> tuple[AddressView, ..
 
 def _address(address: str, *, nodes: Sequence[NodeReport], files: Sequence[Row]) -> AddressView:
     outcomes = [node.outcome for node in nodes]
-    told = [row.status for row in files] + [word for word in outcomes if word in BAD]
+    told = [row.status for row in files] + [node.outcome for node in nodes if _tells(node)]
     verdicts = [_verdict_of(node) for node in nodes] + [row.verdict for row in files]
     return AddressView(
         address=address,
@@ -195,6 +197,11 @@ def _address(address: str, *, nodes: Sequence[NodeReport], files: Sequence[Row])
         rows=tuple(files),
         verdict=next((verdict for verdict in verdicts if verdict), None),
     )
+
+
+def _tells(node: NodeReport) -> bool:
+    """Whether a node's outcome is that of its address: a benchmark only has to fail for it."""
+    return node.outcome in BAD and (node.stage != "benchmark" or node.outcome != "blocked")
 
 
 def _verdict_of(node: NodeReport) -> Verdict | None:

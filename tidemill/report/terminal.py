@@ -15,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tidemill.records import NodeReport, RunReport
+from tidemill.report.benchmarks import Measured, benchmarks, lines
 from tidemill.report.rows import Row, gathered, rows
+from tidemill.report.suites import suites
 from tidemill.report.text import (
     brief,
     one_line,
@@ -83,9 +85,11 @@ class _Artifacts:
 def table(report: RunReport, *, page: str = "") -> RenderableType:
     """What is printed when a run ends. ``page`` is the path or URL of the HTML page."""
     parts: list[RenderableType] = [_Artifacts(gathered(rows(report)))]
+    parts += [Text(f"{brief(view.address)}: {brief(view.whole.text)}") for view in suites(report)]
     parts += [Text("problem: " + brief(text), style="red") for text in report.problems]
     parts += [_Expectations(report)] if expectations(report) else []
     parts += [_FailureBlock(node) for node in failures(report)]
+    parts += [_Benchmarks(found)] if (found := benchmarks(report)) else []
     style = "green" if report.exit_code == 0 else "red"
     closing = [Text(f"{report.pipeline} {result(report)}", style=f"bold {style}")]
     closing.append(Text(f"{counts_text(report)} in {seconds_text(report.seconds)}"))
@@ -136,6 +140,18 @@ class _Expectations:
             text.append(f" {line.node.stage} {one_line(line.node.address)}", style="bold")
             text.append(f": {brief(line.node.expectation)}")
             yield text
+
+
+@dataclass(frozen=True, slots=True)
+class _Benchmarks:
+    found: tuple[Measured, ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        del console, options
+        for address, group in groupby(self.found, key=lambda one: one.address):
+            yield Text(f"benchmark {one_line(address)}", style="bold", overflow="fold")
+            for line in (line for one in group for line in lines(one)):
+                yield Text(INDENT + line, overflow="fold")
 
 
 def _spaced(parts: Sequence[RenderableType]) -> Iterator[RenderableType]:

@@ -51,4 +51,16 @@ STEPS: Mapping[Stage, StepInfo] = {
         code=("tidemill.steps.work.validate",),
         tools=("iree-base-runtime", "numpy"),
     ),
+    "benchmark": StepInfo(
+        runner="toolchain",
+        code=("tidemill.steps.work.benchmark", "tidemill.steps.work.peer"),
+        tools=("iree-base-runtime", "numpy"),
+    ),
+    # A suite's tests are part of the package that brings them, so its version stands for them.
+    "conformance": StepInfo(
+        runner="toolchain",
+        code=("tidemill.steps.work.conformance",),
+        tools=("iree-base-compiler", "iree-base-runtime", "ml-dtypes", "numpy", "onnx"),
+    ),
+    "compare": StepInfo(runner="own", code=("tidemill.steps.work.compare",), tools=()),
 }

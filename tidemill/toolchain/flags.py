@@ -11,7 +11,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,9 @@ from tidemill.toolchain.refused import why_refused
 
 #: Option name without dashes → the values it takes, as ``Values``.
 KnownFlags = Mapping[str, "Values"]
+
+#: Whose flags these are where nothing else is said.
+COMPILER = "iree-compile"
 
 _OPTION = re.compile(r" {2,6}--?(?P<name>[A-Za-z0-9][\w.+:-]*)(?P<rest>\S*.*)")
 _ENUM_VALUE = re.compile(r" {4,8}=(?P<value>\S+)")
@@ -109,23 +112,30 @@ def parse_help(text: str) -> dict[str, Values]:
 
 
 def lint(
-    flags: Sequence[str], *, known: KnownFlags, renames: Sequence[Rename], version: str
+    flags: Sequence[str],
+    *,
+    known: KnownFlags,
+    renames: Sequence[Rename],
+    version: str,
+    tool: str = COMPILER,
+    refuse: Callable[[str, str | None], str] = why_refused,
 ) -> Linted:
-    """Check ``flags`` for a compiler of ``version`` whose options are ``known``; order is kept.
+    """Check ``flags`` for a ``tool`` of ``version`` whose options are ``known``; order is kept.
 
-    A flag that the compiler knows is never translated, whatever the table says.
+    A flag that the tool knows is never translated, whatever the table says. ``refuse`` says of a
+    name and its value why a manifest may not give it; "" where it may.
     """
     table = {rename.flag.lstrip("-"): rename for rename in renames}
     passed: list[str] = []
     notes: list[str] = []
     problems: list[Problem] = []
     for flag in flags:
-        translated, complaint = _translate(flag, known=known, table=table, version=version)
-        complaint = complaint or why_refused(*_split(translated)) or _wrong_value(translated, known)
+        translated, complaint = _translate(flag, known=known, table=table, tool=f"{tool} {version}")
+        complaint = complaint or refuse(*_split(translated)) or _wrong_value(translated, known)
         if complaint:
             problems.append(Problem(flag=flag, message=complaint))
         elif translated != flag:
-            notes.append(f"{flag} is written {translated} for iree-compile {version}")
+            notes.append(f"{flag} is written {translated} for {tool} {version}")
         passed.append(translated)
     return Linted(flags=tuple(passed), notes=tuple(notes), problems=tuple(problems))
 
@@ -136,7 +146,7 @@ def _split(flag: str) -> tuple[str, str | None]:
 
 
 def _translate(
-    flag: str, *, known: KnownFlags, table: Mapping[str, Rename], version: str
+    flag: str, *, known: KnownFlags, table: Mapping[str, Rename], tool: str
 ) -> tuple[str, str]:
     """The flag as this compiler spells it, and what is wrong with it (empty: nothing)."""
     if not re.match(r"--?[A-Za-z0-9]", flag):
@@ -146,10 +156,10 @@ def _translate(
         return flag, ""
     rename = table.get(name)
     if rename is None:
-        return flag, _unknown(name, known=known, version=version)
+        return flag, _unknown(name, known=known, tool=tool)
     if rename.replacement and _split(rename.replacement)[0] not in known:
         new = _split(rename.replacement)[0]
-        return flag, f"iree-compile {version} knows neither --{name} nor its replacement --{new}"
+        return flag, f"{tool} knows neither --{name} nor its replacement --{new}"
     return _rename(flag, rename)
 
 
@@ -168,10 +178,10 @@ def _rename(flag: str, rename: Rename) -> tuple[str, str]:
     return flag, f"{gone}; write --{new_name} in its place{advice}"
 
 
-def _unknown(name: str, *, known: KnownFlags, version: str) -> str:
+def _unknown(name: str, *, known: KnownFlags, tool: str) -> str:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.8)
     hint = f"; nearest: {', '.join('--' + other for other in near)}" if near else ""
-    return f"iree-compile {version} has no flag --{name}{hint}"
+    return f"{tool} has no flag --{name}{hint}"
 
 
 def _wrong_value(flag: str, known: KnownFlags) -> str:

@@ -10,7 +10,18 @@ import sys
 import traceback
 from pathlib import Path
 
-STEPS = ("fetch", "quantize", "export", "pack", "reference", "validate")
+STEPS = (
+    "fetch",
+    "quantize",
+    "export",
+    "pack",
+    "reference",
+    "validate",
+    "benchmark",
+    "peer",
+    "conformance",
+    "compare",
+)
 
 
 def make_tidemill_importable() -> None:
@@ -51,6 +62,10 @@ UNEXPECTED = {
     "pack": FailureClass.EXPORT,
     "reference": FailureClass.EXPORT,
     "validate": FailureClass.CRASH,
+    "benchmark": FailureClass.CRASH,
+    "peer": FailureClass.CRASH,
+    "conformance": FailureClass.CRASH,
+    "compare": FailureClass.CRASH,
 }
 #: Errors of the system that tell of what was asked, and not of the machine.
 _ABOUT_NAMES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)

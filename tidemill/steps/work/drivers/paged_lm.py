@@ -10,17 +10,15 @@ as sharktank itself keeps it for rows that are not there. A sample has ``prompt`
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tidemill.errors import FailureClass, WorkError
+from tidemill.steps.work.drivers.talking import RANK, Talk, TalkDriver
 from tidemill.steps.work.dtypes import Array
-from tidemill.steps.work.greedy import Plan
-from tidemill.steps.work.runner import Session, Value
-from tidemill.texts.talk import greedy
+from tidemill.steps.work.runner import Session
 
 CONFIG = "config.json"
 #: sharktank's functions take at least so many pages of each row.
@@ -47,75 +45,46 @@ class Pages:
     decode_batches: tuple[int, ...]
 
 
-class PagedTalk:
-    """One cache with the pages of one batch: a ``LanguageModel`` for up to ``tokens`` a row."""
+class PagedTalk(Talk):
+    """One cache with the pages of one batch, for up to ``tokens`` a row."""
 
     def __init__(self, session: Session, *, pages: Pages, lengths: Array, tokens: int) -> None:
         batch = len(lengths)
-        self._session, self._pages, self._lengths = session, pages, lengths
+        self._pages, self._lengths = pages, lengths
         self._prefill = _function(session, "prefill", batch, pages.prefill_batches)
         self._decode = _function(session, "decode", batch, pages.decode_batches)
         self._table = page_table(pages, batch=batch, tokens=tokens)
-        self._cache = session.keep_zeros((pages.count, pages.elements), dtype=pages.dtype)
-        self.dtype = ""  # of the logits, once there are any
+        cache = session.keep_zeros((pages.count, pages.elements), dtype=pages.dtype)
+        super().__init__(session, cache=(cache,))
 
     def prefill(self, ids: Array) -> Array:
         """Logits of the prompts [batch, length, vocabulary]; the pages beyond are cut off."""
         width = max(_LEAST_PAGES, -(-ids.shape[1] // self._pages.stride))
         padded = np.zeros((len(ids), width * self._pages.stride), np.int64)
         padded[:, : ids.shape[1]] = ids
-        logits = self._one(self._prefill, [padded, self._lengths, self._table[:, :width]])
-        return logits[:, : ids.shape[1]] if logits.ndim == 3 else logits  # noqa: PLR2004
+        logits = self.ask(self._prefill, [padded, self._lengths, self._table[:, :width]])
+        return logits[:, : ids.shape[1]] if logits.ndim == RANK else logits
 
     def decode(self, ids: Array, places: Array) -> Array:
         """Logits [batch, vocabulary] after one more token of each row, at ``places``."""
-        logits = self._one(self._decode, [ids, places + 1, places, self._table])
-        return logits[:, -1] if logits.ndim == 3 else logits  # noqa: PLR2004
-
-    def _one(self, function: Any, arrays: Sequence[Array]) -> Array:
-        given = [
-            Value(array=np.ascontiguousarray(one, dtype=np.int64), dtype="i64") for one in arrays
-        ]
-        results = self._session.call(function, [*given, self._cache])
-        if len(results) != 1:
-            raise WorkError(
-                FailureClass.CRASH,
-                f"a function of the paged model gives {len(results)} results, not its logits",
-                hint="export without top_k: logits are what is compared",
-            )
-        self.dtype = results[0].dtype
-        return results[0].array
+        logits = self.ask(self._decode, [ids, places + 1, places, self._table])
+        return logits[:, -1] if logits.ndim == RANK else logits
 
 
-class PagedDriver:
+class PagedDriver(TalkDriver):
     """See ``Driver``."""
 
     def __init__(self, session: Session, *, pages: Pages) -> None:
         self._session, self._pages = session, pages
 
-    def call(self, arguments: Sequence[Value]) -> list[Value]:
-        """Prefill, then one decode for each token of the continuation, whatever is likeliest."""
-        prompt, lengths, continuation = (item.array for item in arguments)
-        talk = self._talk(prompt, lengths, continuation.shape[1])
-        first = talk.prefill(prompt)
-        steps = [
-            talk.decode(column[:, None], lengths + index)
-            for index, column in enumerate(continuation.T)
-        ]
-        if first.ndim == 3:  # noqa: PLR2004 - batch, length, vocabulary
-            there = np.arange(first.shape[1])[None, :] < lengths[:, None]
-            first = first[there]
-        return [Value(array=one, dtype=talk.dtype) for one in (first, np.stack(steps, axis=1))]
-
-    def decode(self, arguments: Sequence[Value], *, plan: Plan) -> Array:
-        """What the model itself goes on with after each prompt."""
-        prompt, lengths, _ = (item.array for item in arguments)
-        talk = self._talk(prompt, lengths, plan.tokens)
-        return np.stack([*islice(greedy(talk, prompt, lengths), plan.tokens)], axis=1)
-
-    def _talk(self, prompt: Array, lengths: Array, more: int) -> PagedTalk:
+    def talk(self, prompt: Array, lengths: Array, more: int) -> PagedTalk:
+        """A conversation of the prompt's rows, with pages for all of their tokens."""
         tokens = max(prompt.shape[1], int(lengths.max()) + more)
         return PagedTalk(self._session, pages=self._pages, lengths=lengths, tokens=tokens)
+
+    def trimmed(self, logits: Array, lengths: Array) -> Array:
+        """[tokens, vocabulary]: the rows' own tokens, one row after the other."""
+        return logits[np.arange(logits.shape[1])[None, :] < lengths[:, None]]
 
 
 def page_table(pages: Pages, *, batch: int, tokens: int) -> Array:

@@ -1,0 +1,122 @@
+"""Some of onnx's own node tests, and graphs made here, through the steps of a suite. Run by probe.
+
+Whatever a test comes to, the others must be there; what is wrong in shape must be told.
+"""
+
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from iree.compiler.tools.binaries import find_tool
+from onnx import TensorProto, helper
+
+from tidemill.steps.work import conformance
+from tidemill.steps.work.protocol import Request
+from tidemill.steps.work.suite import cases as suite_cases
+from tidemill.steps.work.suite.cases import Case
+from tidemill.steps.work.suite.one import Way, through
+
+FLAGS = (
+    "--iree-hal-target-device=local",
+    "--iree-hal-local-target-device-backends=llvm-cpu",
+    "--iree-llvmcpu-target-cpu=x86-64-v3",
+    "--iree-input-demote-f64-to-f32=false",
+)
+WAY = Way(compiler=find_tool("iree-compile"), flags=FLAGS, device="local-task", seconds=300.0)
+REAL = ("test_abs", "test_loop11", "test_max_uint8", "test_cast_DOUBLE_to_FLOAT", "test_and2d")
+
+
+def case(name: str, *, wanted: Any, nodes: list[Any], dims: list[Any], given: Any) -> Case:
+    """One graph from ``x`` to ``y`` with float values, and what is expected of it."""
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * len(dims))],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return Case(
+        name=name,
+        group="ai.onnx",
+        model=model,
+        inputs=(given,),
+        outputs=(wanted,),
+        rtol=1e-3,
+        atol=1e-7,
+    )
+
+
+def outcome(one: Case, *, way: Way = WAY) -> list[Any]:
+    """Its class, its line and the phases that it has been through."""
+    phases: list[str] = []
+    found = through(one, way=way, tell=phases.append)
+    return [found.outcome, found.line, phases]
+
+
+def made() -> dict[str, Any]:
+    """Graphs of which it is known what they must come to."""
+    relu = [helper.make_node("Relu", ["x"], ["y"])]
+    ones = np.ones((1, 1, 4, 4), np.float32)
+    open_dims = [1, 1, "height", "width"]
+    good = case("good", nodes=relu, dims=open_dims, given=ones, wanted=ones)
+    empty = np.empty((1, 1, 0, 0), np.float32)
+    slow = replace(WAY, seconds=0.001)
+    unknown = replace(WAY, flags=("--no-such-flag",))
+    strings = replace(good, name="strings", outputs=(np.array(["a"], dtype=object),))
+    return {
+        "good": outcome(good),
+        "empty result": outcome(replace(good, inputs=(empty,))),
+        "empty expected": outcome(replace(good, outputs=(empty,))),
+        "wrong": outcome(replace(good, outputs=(ones * 2,))),
+        "strings": outcome(strings),
+        "slow": outcome(good, way=slow),
+        "flag": outcome(good, way=unknown),
+        "no operator": outcome(
+            case(
+                "odd",
+                nodes=[helper.make_node("NoSuchOperator", ["x"], ["y"])],
+                dims=open_dims,
+                given=ones,
+                wanted=ones,
+            )
+        ),
+        "absent": outcome(replace(good, inputs=(None,))),
+    }
+
+
+def step() -> dict[str, Any]:
+    """The whole step over a few real tests, one of which ends its process."""
+    real = [one for one in suite_cases.cases("node") if one.name in REAL]
+    every = len(suite_cases.cases("node"))
+    parts = vars(conformance)
+    parts["cases"] = lambda _kind: real
+
+    def deadly(one: Case, **how: Any) -> Any:
+        if one.name == "test_and2d":
+            how["tell"]("run")
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return through(one, **how)
+
+    parts["through"] = deadly
+    fields = {"kind": "node", "flags": list(FLAGS), "device": "local-task", "test_seconds": 300}
+    texts = []
+    for _ in range(2):
+        response = conformance.run(Request(step="conformance", fields=fields))
+        texts.append(Path("out/table.json").read_text(encoding="utf-8"))
+    return {
+        "every": every,
+        "same twice": texts[0] == texts[1],
+        "table": json.loads(texts[0]),
+        "facts": dict(response.facts),
+        "made": [[one.name, one.kind] for one in response.made],
+    }
+
+
+if __name__ == "__main__":
+    findings = {"made": made, "step": step}[sys.argv[1]]()
+    Path("findings.json").write_text(json.dumps(findings), encoding="utf-8")

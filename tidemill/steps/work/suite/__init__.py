@@ -1,0 +1,1 @@
+"""A suite of small tests through importer, compiler and runtime: the parts of ``conformance``."""

@@ -175,14 +175,11 @@ def _input(folder: Path, ids: torch.Tensor) -> dict[str, float]:
         return ((given[0] * 40).round().clamp(-128, 127) / 40,)
 
     model.model.layers[0].self_attn.o_proj.register_forward_pre_hook(by_hand)
-    return {
-        "same": float((model(ids).logits - other(ids).logits).abs().max()),
-        "moved": float((before - other(ids).logits).abs().max()),
-    }
+    return _far(model(ids).logits, before, other(ids).logits)
 
 
 def _attention(folder: Path, ids: torch.Tensor) -> dict[str, float]:
-    """Values only, so that they can be narrowed by hand before they are shared among heads."""
+    """Values only: they can be narrowed by hand before heads share them."""
     model, other = tiny(), tiny()
     raw, about = plain(stored(model))
     more, described = scaled("blk.0.attn_v.q_output", scale=100.0, dtype="float8_e4m3fnuz")
@@ -194,10 +191,12 @@ def _attention(folder: Path, ids: torch.Tensor) -> dict[str, float]:
         return (made * 100).clamp(-240, 240).to(FP8).float() / 100
 
     model.model.layers[0].self_attn.v_proj.register_forward_hook(by_hand)
-    return {
-        "same": float((model(ids).logits - other(ids).logits).abs().max()),
-        "moved": float((before - other(ids).logits).abs().max()),
-    }
+    return _far(model(ids).logits, before, other(ids).logits)
+
+
+def _far(same: torch.Tensor, before: torch.Tensor, found: torch.Tensor) -> dict[str, float]:
+    far = {"same": same - found, "moved": before - found}
+    return {name: float(each.abs().max()) for name, each in far.items()}
 
 
 def refusals(folder: Path) -> dict[str, str]:
@@ -275,13 +274,14 @@ def driven(folder: Path) -> dict[str, Any]:
     results = PagedDriver(session, pages=pages).call(sample(prompt, [5, 2], [[8, 9], [10, 11]]))
     config = folder / "config.json"
     config.write_text("{}", encoding="utf-8")
-    wrong = PagedDriver(session, pages=pages)
     return {
         "calls": session.calls,
         "outputs": [one.array[..., 0].tolist() for one in results],
         "table": page_table(pages, batch=2, tokens=9).tolist(),
         "too long": _said(lambda: page_table(pages, batch=2, tokens=17)),
-        "other batch": _said(lambda: wrong.call(sample([[1]], [1], [[2]]))),
+        "other batch": _said(
+            lambda: PagedDriver(session, pages=pages).call(sample([[1]], [1], [[2]]))
+        ),
         "no config": _said(lambda: pages_of({"config.json": config})),
     }
 

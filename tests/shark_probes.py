@@ -5,17 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-from tidemill.errors import WorkError
+from tests.paged_paper import driven, said
 from tidemill.exporters.irpa import Entry, write_archive
 from tidemill.exporters.llama_config import normalised
 from tidemill.exporters.quantised_llama import narrow
 from tidemill.exporters.shark_dataset import PROPERTIES, TENSORS, Quantiser, read_dataset
-from tidemill.steps.work.drivers.paged_lm import PagedDriver, Pages, page_table, pages_of
-from tidemill.steps.work.runner import Value
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "manifests/models/tiny-llama-paged/config.json"
@@ -175,14 +172,11 @@ def _input(folder: Path, ids: torch.Tensor) -> dict[str, float]:
         return ((given[0] * 40).round().clamp(-128, 127) / 40,)
 
     model.model.layers[0].self_attn.o_proj.register_forward_pre_hook(by_hand)
-    return {
-        "same": float((model(ids).logits - other(ids).logits).abs().max()),
-        "moved": float((before - other(ids).logits).abs().max()),
-    }
+    return _far(model(ids).logits, before, other(ids).logits)
 
 
 def _attention(folder: Path, ids: torch.Tensor) -> dict[str, float]:
-    """Values only, so that they can be narrowed by hand before they are shared among heads."""
+    """Values only: they can be narrowed by hand before heads share them."""
     model, other = tiny(), tiny()
     raw, about = plain(stored(model))
     more, described = scaled("blk.0.attn_v.q_output", scale=100.0, dtype="float8_e4m3fnuz")
@@ -194,10 +188,12 @@ def _attention(folder: Path, ids: torch.Tensor) -> dict[str, float]:
         return (made * 100).clamp(-240, 240).to(FP8).float() / 100
 
     model.model.layers[0].self_attn.v_proj.register_forward_hook(by_hand)
-    return {
-        "same": float((model(ids).logits - other(ids).logits).abs().max()),
-        "moved": float((before - other(ids).logits).abs().max()),
-    }
+    return _far(model(ids).logits, before, other(ids).logits)
+
+
+def _far(same: torch.Tensor, before: torch.Tensor, found: torch.Tensor) -> dict[str, float]:
+    far = {"same": same - found, "moved": before - found}
+    return {name: float(each.abs().max()) for name, each in far.items()}
 
 
 def refusals(folder: Path) -> dict[str, str]:
@@ -217,73 +213,18 @@ def refusals(folder: Path) -> dict[str, str]:
     found = {}
     for name, (entries, described) in cases.items():
         path = write(folder / f"{name}.irpa", entries, described)
-        found[name] = _said(lambda path=path: _narrow(tiny(), path))
+        found[name] = said(lambda path=path: _narrow(tiny(), path))
     text = folder / "text.irpa"
     text.write_bytes(b"nothing")
-    found["no archive"] = _said(lambda: read_dataset(text))
+    found["no archive"] = said(lambda: read_dataset(text))
     empty = folder / "empty.irpa"
     write_archive(empty, [Entry(name="x", size=1)], contents=lambda _: [memoryview(b"x")])
-    found["no dataset"] = _said(lambda: read_dataset(empty))
+    found["no dataset"] = said(lambda: read_dataset(empty))
     return found
 
 
 def _narrow(model: Any, path: Path) -> None:
     narrow(model, read_dataset(path), dtype=torch.float32)
-
-
-def _said(act: Any) -> str:
-    try:
-        act()
-    except WorkError as error:
-        return error.message
-    return "nothing"
-
-
-class Paper:
-    """A session that writes calls down and answers with logits that tell their place."""
-
-    def __init__(self) -> None:
-        self.calls: list[dict[str, Any]] = []
-
-    def function(self, name: str) -> str:
-        return name
-
-    def keep_zeros(self, shape: Any, *, dtype: str) -> str:
-        return f"{dtype} {list(shape)}"
-
-    def call(self, function: str, arguments: Any) -> list[Value]:
-        *arrays, cache = arguments
-        first = arrays[0].array
-        lists = [one.array.tolist() for one in arrays]
-        self.calls.append({"function": function, "given": lists, "cache": cache})
-        logits = np.repeat(first[:, :, None].astype(np.float32), 3, axis=2)
-        return [Value(array=logits, dtype="f32")]
-
-
-def driven(folder: Path) -> dict[str, Any]:
-    """The calls that a ragged sample becomes, and its outputs."""
-    pages = Pages(
-        stride=4, count=9, elements=6, dtype="f8E4M3FNUZ",
-        prefill_batches=(2,), decode_batches=(2,),
-    )  # fmt: skip
-    session: Any = Paper()
-
-    def sample(*arrays: Any) -> list[Value]:
-        return [Value(array=np.array(one), dtype="i64") for one in arrays]
-
-    prompt = [[1, 2, 3, 4, 5], [6, 7, 0, 0, 0]]
-    results = PagedDriver(session, pages=pages).call(sample(prompt, [5, 2], [[8, 9], [10, 11]]))
-    config = folder / "config.json"
-    config.write_text("{}", encoding="utf-8")
-    wrong = PagedDriver(session, pages=pages)
-    return {
-        "calls": session.calls,
-        "outputs": [one.array[..., 0].tolist() for one in results],
-        "table": page_table(pages, batch=2, tokens=9).tolist(),
-        "too long": _said(lambda: page_table(pages, batch=2, tokens=17)),
-        "other batch": _said(lambda: wrong.call(sample([[1]], [1], [[2]]))),
-        "no config": _said(lambda: pages_of({"config.json": config})),
-    }
 
 
 def main() -> None:

@@ -9,7 +9,12 @@ from tidemill.exporters import sharktank_shims as shims
 from tidemill.exporters.sharktank_shims import Shim, apply
 from tidemill.toolchain.lock import read_lock
 
-ALL = (shims.MLIR_ISINSTANCE, shims.FLOAT_ATTENTION, shims.QUANTISED_ATTENTION)
+ALL = (
+    shims.MLIR_ISINSTANCE,
+    shims.FLOAT_ATTENTION,
+    shims.QUANTISED_ATTENTION,
+    shims.EQUALISED_LAYERS,
+)
 LOCK = read_lock(Path(__file__).parents[2] / "toolchains/sharktank.lock")
 
 
@@ -45,6 +50,21 @@ def test_above_its_range_a_shim_says_that_somebody_has_to_look(shim: Shim, versi
 def test_a_build_of_a_version_counts_as_that_version() -> None:
     assert shims.FLOAT_ATTENTION.wanted("3.8.0+cpu")
     assert shims.FLOAT_ATTENTION.wanted("3.8.0rc1")
+
+
+@pytest.mark.parametrize(
+    ("name", "lifted"),
+    [
+        ("model.layers.0.mlp.up_proj.layer.weight", "model.layers.0.mlp.up_proj.weight"),
+        ("model.layers.0.mlp.up_proj.layer.q_input", "model.layers.0.mlp.up_proj.q_input"),
+        ("model.layers.0.mlp.up_proj.layer.bias", "model.layers.0.mlp.up_proj.bias"),
+        ("model.layers.0.mlp.up_proj.scale.weight", "model.layers.0.mlp.up_proj.premul_input"),
+        ("model.layers.0.input_layernorm.weight", "model.layers.0.input_layernorm.weight"),
+        ("model.layers.0.self_attn.attn_q_output", "model.layers.0.self_attn.attn_q_output"),
+    ],
+)
+def test_the_parts_of_an_equalised_layer_get_its_own_name(name: str, lifted: str) -> None:
+    assert shims.lifted(name) == lifted
 
 
 def test_only_what_is_wanted_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,13 @@ dataset's too: algorithms that balance layers change them. Everything is compute
 element type, so that the error of the rounding alone can be measured.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from tidemill.errors import FailureClass, WorkError
@@ -27,6 +28,8 @@ _LINEAR = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+#: Whose outputs are narrowed for attention, in the order in which attention takes them.
+_ATTENDED = ("attn_q", "attn_k", "attn_v")
 _NORMS = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
 _TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _PARTS = frozenset({"weight", "bias", "premul_input"})
@@ -83,8 +86,8 @@ def narrow(model: nn.Module, dataset: Dataset, *, dtype: torch.dtype) -> None:
         places.setdefault(place, {})[part] = tensor.to(dtype)
     inputs = _quantisers(dataset, ".q_input")
     outputs = _quantisers(dataset, ".q_output")
-    if known := dataset.quantisers.keys() - _named(dataset, (".q_input", ".q_output")):
-        raise _mismatch(f"quantiser {min(known)} is of a kind that no reference is written for")
+    if strange := dataset.quantisers.keys() - _named(dataset, (".q_input", ".q_output")):
+        raise _mismatch(f"quantiser {min(strange)} is of a kind that no reference is written for")
     empty = {name.rpartition(".")[0] for name, _ in model.named_parameters()} - places.keys()
     if empty:
         raise _mismatch(f"no tensor for {min(empty)}")
@@ -102,6 +105,9 @@ def _put(
     quantiser: Quantiser | None,
 ) -> None:
     old = model.get_submodule(place)
+    weight: Any = old.weight
+    if weight.shape != parts["weight"].shape:
+        raise _mismatch(f"{place} has shape {tuple(weight.shape)} and not that of the dataset")
     if isinstance(old, nn.Linear):
         new = NarrowedLinear(
             parts["weight"],
@@ -110,36 +116,28 @@ def _put(
             quantiser=quantiser,
         )
         model.set_submodule(place, new)
-        return
-    if parts.keys() != {"weight"} or quantiser is not None:
+    elif parts.keys() != {"weight"} or quantiser is not None:
         raise _mismatch(f"{place} is no linear layer, but the dataset has more than a weight")
-    weight: Any = old.weight
-    if weight.shape != parts["weight"].shape:
-        raise _mismatch(f"{place} has shape {tuple(weight.shape)} and not that of the dataset")
-    weight.data = parts["weight"]
+    else:
+        weight.data = parts["weight"]
 
 
-def _narrow_attention(model: nn.Module, outputs: Mapping[str, Quantiser]) -> None:
+def _narrow_attention(model: Any, outputs: Mapping[str, Quantiser]) -> None:
     """Narrow queries, keys and values of every layer for which ``outputs`` has quantisers."""
-    by_layer = {
-        index: [outputs.get(f"model.layers.{index}.{_LINEAR[name]}") for name in _LINEAR][:3]
-        for index in range(model.config.num_hidden_layers)
-    }
-
-    def attention(module: Any, query: Any, key: Any, value: Any, *rest: Any, **more: Any) -> Any:
-        given = zip(by_layer[module.layer_idx], (query, key, value), strict=True)
-        narrowed = [one.fake(tensor) if one else tensor for one, tensor in given]
-        return eager_attention_forward(module, *narrowed, *rest, **more)
-
-    _register(attention)
+    for index, layer in enumerate(model.model.layers):
+        layer.self_attn.quantisers = [
+            outputs.get(f"model.layers.{index}.{_LINEAR[name]}") for name in _ATTENDED
+        ]
+    AttentionInterface.register(ATTENTION, _attention)
+    AttentionMaskInterface.register(ATTENTION, eager_mask)
     model.config._attn_implementation = ATTENTION
 
 
-def _register(attention: Callable[..., Any]) -> None:
-    from transformers.masking_utils import AttentionMaskInterface, eager_mask  # noqa: PLC0415
-
-    AttentionInterface.register(ATTENTION, attention)
-    AttentionMaskInterface.register(ATTENTION, eager_mask)
+def _attention(module: Any, query: Any, key: Any, value: Any, *rest: Any, **more: Any) -> Any:
+    """The usual attention over what the layer's quantisers leave of its inputs."""
+    given = zip(module.quantisers, (query, key, value), strict=True)
+    narrowed = [one.fake(tensor) if one else tensor for one, tensor in given]
+    return eager_attention_forward(module, *narrowed, *rest, **more)
 
 
 def _quantisers(dataset: Dataset, suffix: str) -> dict[str, Quantiser]:

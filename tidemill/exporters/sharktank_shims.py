@@ -7,7 +7,7 @@ process only; installed files stay as they are.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -102,6 +102,28 @@ def _quantised_attention() -> None:
     manager.SharkManager.set_export_handler = classmethod(set_export_handler)
 
 
+def _equalised_layers() -> None:
+    """Give the parts of an equalised layer the names that sharktank has for them."""
+    from brevitas_examples.llm import main  # noqa: PLC0415
+
+    usual = main.gguf_mapping
+
+    def mapping(tensors: Mapping[str, Any], config: Any) -> Any:
+        return usual({lifted(name): tensor for name, tensor in tensors.items()}, config)
+
+    main.gguf_mapping = mapping
+
+
+def lifted(name: str) -> str:
+    """The name of a tensor of an equalised layer as if the layer stood by itself.
+
+    ``x.layer.weight`` is ``x.weight``, and ``x.scale.weight``, by which inputs are multiplied, is
+    ``x.premul_input``; other names stay.
+    """
+    name = re.sub(r"\.scale\.weight$", ".premul_input", name)
+    return re.sub(r"\.layer(\.(?:weight|bias|q_input|q_output))$", r"\1", name)
+
+
 def _attention_handler() -> type[Any]:
     import torch  # noqa: PLC0415
     from brevitas.export.shark.handler import SharkQuantSDPA  # noqa: PLC0415
@@ -170,4 +192,12 @@ QUANTISED_ATTENTION = Shim(
     why="its shark export of quantised attention calls what the layer has not, and quantises"
     " queries at another place than sharktank does",
     install=_quantised_attention,
+)
+EQUALISED_LAYERS = Shim(
+    name="equalised-layers",
+    package="brevitas",
+    first="0.13.4",
+    before="0.13.5",
+    why="its shark export has a handler of layers whose inputs are multiplied, and never uses it",
+    install=_equalised_layers,
 )

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.exporters.sharktank_shims import (
+    EQUALISED_LAYERS,
     FLOAT_ATTENTION,
     MLIR_ISINSTANCE,
     QUANTISED_ATTENTION,
     apply,
 )
 
+#: What a flag of Brevitas needs, so that an export without it depends on no repair.
+_NEEDED = {"--quant-sdpa": QUANTISED_ATTENTION, "--act-equalization": EQUALISED_LAYERS}
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 
 
@@ -62,7 +65,7 @@ def quantise(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
     The results of its evaluation, and the names of the shims it had.
     """
-    shims = apply((QUANTISED_ATTENTION,) if "--quant-sdpa" in arguments else ())
+    shims = apply([shim for flag, shim in _NEEDED.items() if flag in arguments])
     with command_line("brevitas_ptq_llm", arguments):
         from brevitas_examples.llm.llm_args import create_args_parser  # noqa: PLC0415
         from brevitas_examples.llm.main import quantize_llm  # noqa: PLC0415

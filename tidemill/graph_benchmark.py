@@ -58,7 +58,8 @@ def _node(variant: Variant, part: BenchmarkPart, name: str, target: TargetPart, 
         "functions": functions,
         "repetitions": part.repetitions,
         "seconds": part.seconds,
-        "flags": list(part.flags),
+        # Not "flags": those are a compiler's (Graph.with_flags).
+        "tool_flags": list(part.flags),
         "peers": list(part.peers),
         MACHINE: {},
     }

@@ -64,7 +64,7 @@ def _problems(nodes: list[Node], *, toolchains: Toolchains) -> Iterator[str]:
                 yield f"{node.address}: toolchain {lock} pins no package {package}"
         if node.toolchain in known:  # else it cannot be run here anyway
             for words in check_tool_flags(
-                node.fields["flags"],
+                node.fields["tool_flags"],
                 own=own,
                 known=known[node.toolchain],
                 tool=TOOL,

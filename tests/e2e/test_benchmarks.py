@@ -108,7 +108,7 @@ def test_inputs_that_do_not_fit_are_a_failure_and_never_a_zero(
 ) -> None:
     found = failure(measured[0], "wide/net/f32/cpu")
     assert found["failure"] == "crash"
-    assert "INVALID_ARGUMENT; input0 shape dimension 1 mismatch" in found["lines"][0]
+    assert "dimension 1 mismatch; expected 8 but have 7" in found["lines"][0]
     assert found["hint"].startswith("the inputs do not fit: correct `benchmark.functions`")
 
 

@@ -4,7 +4,7 @@
 peers were asked for, how long the same work takes them. A tool that measures nothing is a failure
 of its class, never a zero. A peer that cannot do it is not: its row says why.
 
-Fields: ``device``, ``functions``, ``repetitions``, ``seconds``, ``flags``, ``peers`` and
+Fields: ``device``, ``functions``, ``repetitions``, ``seconds``, ``tool_flags``, ``peers`` and
 ``machine``, what the numbers hold for (see ``toolchain.machine``). An argument is a ``file`` of the
 reference, a ``shape`` to be filled with ones, or a ``text`` as the tool takes it.
 """
@@ -184,7 +184,7 @@ def _measured(bench: Bench, work: Work) -> Json:
         device=bench.device,
         module=bench.module,
         parameters=bench.parameters,
-        flags=fields["flags"],
+        flags=fields["tool_flags"],
         out=out,
     )
     print(TOOL, *given)  # noqa: T201 - this is the log of the step

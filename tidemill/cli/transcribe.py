@@ -65,7 +65,8 @@ def transcribe(
     with closing(open_programs(given)) as suite:
         tokens = _written(suite, samples, model=model, vocabulary=words, limit=limit, given=given)
     if len(tokens) == limit:
-        complain(f"stopped after {limit} tokens; the text may go on", hint="cut the clip")
+        more = "cut the clip" if limit == LIMIT else "give a higher --limit"
+        complain(f"stopped after {limit} tokens; the text may go on", hint=more)
     text = words.text(tokens).strip()
     if as_json:
         say_json({"text": text, "tokens": tokens})

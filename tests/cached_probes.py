@@ -200,8 +200,10 @@ def _equal(ours: list[Any], theirs: list[Any]) -> bool:
 
 def same_mlir() -> bool:
     """Weights change nothing in the MLIR."""
-    CACHED.lower(spec_of(), Path("loaded.mlir"), with_weights=True)
-    return Path("loaded.mlir").read_bytes() == Path("config/model.mlir").read_bytes()
+    loaded = Path("loaded/model.mlir")
+    loaded.parent.mkdir()
+    CACHED.lower(spec_of(), loaded, with_weights=True)
+    return loaded.read_bytes() == Path("config/model.mlir").read_bytes()
 
 
 def reference(model: Any) -> Findings:

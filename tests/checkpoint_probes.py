@@ -78,7 +78,7 @@ def model(**changes: Any) -> Any:
     return make(LlamaForCausalLM, LlamaConfig(**(sizes | changes)))
 
 
-def write_gguf(theirs: Any, path: str, kind: Any, *, tokenizer: bool = True, **more: Any) -> None:
+def write_gguf(theirs: Any, path: str, kind: Any, **more: Any) -> None:
     """What llama.cpp would make of it: its names, its order of rows, matrices in ``kind``."""
     config = theirs.config
     writer = GGUFWriter(path, "llama")
@@ -93,8 +93,7 @@ def write_gguf(theirs: Any, path: str, kind: Any, *, tokenizer: bool = True, **m
     writer.add_rope_freq_base(more.get("theta", 10000.0))
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(WORDS)
-    if tokenizer:
-        _write_tokenizer(writer)
+    _write_tokenizer(writer)
     for name, tensor in theirs.state_dict().items():
         array = _in_their_order(name, tensor.numpy())
         for ours, theirs_name in NAMES:
@@ -183,13 +182,12 @@ def gguf_refusals(theirs: Any) -> Findings:
     kind = GGMLQuantizationType.F32
     write_gguf(theirs, "turned.gguf", kind, theta=500000.0)
     write_gguf(theirs, "deep.gguf", kind, layers=LAYERS + 1)
-    write_gguf(theirs, "mute.gguf", kind, tokenizer=False)
     data = Path("plain.gguf").read_bytes()
     Path("torn.gguf").write_bytes(data[: len(data) // 2])
     Path("short.gguf").write_bytes(data[:30])
     Path("empty.gguf").touch()
     Path("words.gguf").write_text("no weights, but words that go on for a while", encoding="utf-8")
-    names = ("turned", "deep", "mute", "torn", "short", "empty", "words")
+    names = ("turned", "deep", "torn", "short", "empty", "words")
     cases = {name: {"model.gguf": Path(f"{name}.gguf")} for name in names}
     cases["two"] = {name: Path("plain.gguf") for name in ("a.gguf", "b.gguf")}
     return {

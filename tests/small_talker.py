@@ -49,7 +49,7 @@ print(json.dumps([Tokenizer.from_str(text).encode(prompt).ids for prompt in prom
 """
 VOCABULARY = 3 + 256 + len(WORDS)
 POSITIONS, TOKENS = 40, 24
-PROMPTS = ("the mill", "tide", "é")
+PROMPTS = ("the mill", "tide", "hill")
 CONFIG = {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],

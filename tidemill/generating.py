@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tidemill.client.suite import Handed
 from tidemill.errors import UsageError
 from tidemill.images.programs import Device, Program
 from tidemill.texts.talk import Array, greedy
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from tidemill.client.suite import Handed
 
 TYPES = {"f32": np.float32, "f16": np.float16}
 
@@ -87,7 +88,7 @@ def read_words(file: Path) -> "Tokenizer":
         raise UsageError(f"{file} is not a tokenizer: {error}") from error
 
 
-def follow(one: Handed, ids: Sequence[int], *, sizes: CacheSizes, device: str) -> Iterator[int]:
+def follow(one: "Handed", ids: Sequence[int], *, sizes: CacheSizes, device: str) -> Iterator[int]:
     """The likeliest token after all before it, one after the other; it begins with ``ids``.
 
     Raises UsageError when ``one`` cannot be run, and as ``Device`` and ``Program`` do.

@@ -118,7 +118,7 @@ def test_a_text_that_is_cut_says_so(talker: Workbench) -> None:
 def test_a_release_without_a_tokenizer_takes_one_from_a_file(talker: Workbench) -> None:
     given = ("talker/mute/f32/cpu", "--prompt", "the mill", "--tokens", "5", "--json")
     done = generate(talker, *given, expect=2)
-    assert done.err.splitlines()[0] == "error: the model was released without a tokenizer"
+    assert "error: the model was released without a tokenizer" in done.err.splitlines()
     words = str(talker.root / "manifests/models/talker/tokenizer.json")
     found = json.loads(generate(talker, *given, "--tokenizer", words).out)
     assert found["tokens"] == greedy(talker)["expected"][0][:5]
@@ -165,13 +165,16 @@ class Again:
         flags = self.bench.record("compile", CACHED)["parts"]["fields"]["flags"]
         command = [toolchain().tool("iree-compile"), source, "-o", module, *flags]
         subprocess.run(command, check=True, capture_output=True)
+        # The runtime tells what an archive is by its name.
+        parameters = self.folder / "model.irpa"
+        parameters.symlink_to(output(self.bench, "pack", "model.irpa"))
         reference = self.bench.record("reference", VARIANT)["outputs"]
         request = Request(
             step="validate",
             fields=self.bench.record("validate", CACHED)["parts"]["fields"],
             inputs={
                 "module": {"model.vmfb": str(module)},
-                "parameters": {"model.irpa": str(output(self.bench, "pack", "model.irpa"))},
+                "parameters": {"model.irpa": str(parameters)},
                 "config": {
                     "config.json": str(config or output(self.bench, "export", "config.json"))
                 },

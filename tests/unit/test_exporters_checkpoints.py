@@ -60,7 +60,6 @@ def test_values_from_a_seed_have_the_declared_tokenizer_or_none(
             "deep",
             "model.gguf is of another model than config.json: num_hidden_layers is 3, not 2",
         ),
-        ("mute", "the tokenizer of model.gguf cannot be read by transformers as GGUF: "),
         ("torn", "model.gguf cannot be read by transformers as GGUF: "),
         ("short", "model.gguf cannot be read by transformers as GGUF: "),
         ("empty", "model.gguf cannot be read by transformers as GGUF: "),

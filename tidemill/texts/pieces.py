@@ -11,7 +11,9 @@ def pieces(
 ) -> Iterator[str]:
     """What each of ``tokens`` adds to the text of ``ids``; together they are the whole text.
 
-    The first piece begins with the text of ``ids``. Part of a character waits for its rest.
+    That holds for a ``decode`` that only appends as tokens come, but for bytes that are not yet a
+    character. The first piece begins with the text of ``ids``. Part of a character waits for its
+    rest.
     """
     made = list(ids)
     text, shown = "", 0

@@ -55,7 +55,7 @@ def test_greedy_tokens_are_those_of_transformers(
     found = request.getfixturevalue(family)
     assert found["ours"] == found["theirs"]
     assert {len(row) for row in found["ours"]} == {16}
-    assert len({token for row in found["ours"] for token in row}) > 3, (
+    assert len({token for row in found["ours"] for token in row}) > 2, (
         "texts of one token would be no test"
     )
 

@@ -53,7 +53,7 @@ def decode(program: Program, arrays: Sequence[Array], *, plan: Plan) -> Array:
             raise WorkError(
                 FailureClass.EXPORT,
                 "a program with a search of its own takes no rules of decoding",
-                hint="leave `rules` out of the sample's greedy",
+                hint="leave `vocabulary` out of the sample's greedy",
             )
         return program.generate(arrays, tokens=plan.tokens)
     grown = list(arrays)

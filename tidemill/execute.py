@@ -151,7 +151,8 @@ def _run(
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         end = ChildEnd(ending="exit", code=127, seconds=0.0, peak_memory_bytes=0)
-        hint = "Run `tidemill toolchain sync`, then run again."
+        name = place.environment.lock.name
+        hint = f"Run `tidemill toolchain sync {name} --force`, then run again."
         line = f"{command[0]} cannot be started: {error.strerror}"
         return end, Diagnosis(failure=FailureClass.HOST, lines=(line,), hint=hint)
     return end, diagnosis_of(bound.node.stage, end=end, limits=limits, folder=folder)

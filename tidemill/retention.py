@@ -30,17 +30,21 @@ WINDOW_OVER_SECONDS = 600.0
 
 #: What a release does not need to be kept for: parameters and references are large, and are made
 #: again from the same sources. What a failure leaves is swept once nobody has met it for a while.
-SWEPT_KINDS = frozenset({"irpa", "reference", "failure"})
+SWEPT_KINDS = frozenset({"irpa", "quantised", "reference", "failure"})
 #: A blob that nothing names: what a killed process had stored before it could write its record.
 UNNAMED = "unnamed"
 KINDS = (
     "irpa",
+    "quantised",
     "reference",
     "failure",
     "source",
     "mlir",
+    "config",
+    "tokenizer",
     "vmfb",
     "verdict",
+    "table",
     "benchmark",
     "log",
     UNNAMED,

@@ -266,3 +266,16 @@ def test_a_carried_module_keeps_the_compiler_that_made_it() -> None:
     again = [msgspec.structs.replace(one, status="carried") for one in (verdict, vmfb)]
     unknown = msgspec.structs.replace(release(*shared(), *again), tools=older)
     assert carried(unknown)[module] == "", "an older release made it, which none knows"
+
+
+def test_the_table_of_a_suite_is_carried_although_its_targets_share_nothing() -> None:
+    suite = "onnx-backend/node/all/cpu"
+    before = artifact(suite, "table", key="old", verdict=FULL)
+    policy = Policy(required=REQUIRED, on_failure="carry")
+    kept, blocking = apply_policy(
+        [*GOOD, missing(suite, "table")], policy=policy, last_good=release(*GOOD, before)
+    )
+    assert blocking == []
+    assert [(item.status, item.digest) for item in kept if item.address == suite] == [
+        ("carried", before.digest)
+    ]

@@ -1,9 +1,12 @@
 """What may be removed, and when: the rules alone."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+import tidemill
 from tidemill.retention import (
     DEAD,
     KINDS,
@@ -89,6 +92,14 @@ def test_a_blob_of_two_kinds_goes_only_with_both() -> None:
 def test_a_blob_that_nothing_names_stays_unless_it_is_asked_for() -> None:
     assert not survey(blobs(A), claims=[], kinds={}).candidates
     assert survey(blobs(A), claims=[], kinds={}, swept=frozenset(KINDS)).candidates
+
+
+def test_gc_knows_every_kind_that_a_step_makes() -> None:
+    work = Path(tidemill.__file__).parent / "steps" / "work"
+    sources = "".join(path.read_text(encoding="utf-8") for path in work.rglob("*.py"))
+    made = set(re.findall(r'Made\([^)]*kind="([a-z]+)"', sources))
+    assert {"mlir", "quantised", "table"} <= made
+    assert made - set(KINDS) == set()
 
 
 def test_a_pin_holds_to_the_end_of_its_last_day() -> None:

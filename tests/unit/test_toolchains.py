@@ -1,10 +1,13 @@
 """Components that are made with a toolchain of their own."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.unit.made import MODEL, TARGETS, Bench, graph_of
+from tidemill.cli.produce import _needed
 from tidemill.digest import digest_bytes
 from tidemill.errors import ManifestError, UsageError
 from tidemill.graph_build import build_graph
@@ -130,3 +133,12 @@ def test_reports_tell_whose_package_it_is(tmp_path: Path) -> None:
     }
     with pytest.raises(UsageError, match="toolchain llm pins no package brevitas"):
         toolchains(tmp_path).tools([("llm", "brevitas")])
+
+
+def test_a_run_needs_the_toolchains_of_what_it_builds_only(tmp_path: Path) -> None:
+    bench = Bench(root=tmp_path, graph=graph_of(tmp_path))
+    bench.build_all()
+    mill: Any = SimpleNamespace(graph=bench.graph, states=bench.states())
+    everything = set(bench.graph.nodes)
+    assert _needed(mill, everything, force=False) == set()
+    assert _needed(mill, everything, force=True) == {""}

@@ -219,9 +219,7 @@ def run(
     from pipelines.runner import Options, default_workers, run_pipeline  # noqa: PLC0415
 
     named = named_nodes(mill, selection)
-    mill.toolchains.require(
-        mill.graph.nodes[name].toolchain for name in mill.graph.ancestors(named)
-    )
+    mill.toolchains.require(_needed(mill, named, force=force))
     if offline:
         _refuse_fetches(mill, named)
     options = Options(
@@ -237,6 +235,12 @@ def run(
     if not selection.whole and chosen.channel and not as_json:
         complain(f"Part of the pipeline ran, so channel {chosen.channel} was left alone.")
     return report.exit_code
+
+
+def _needed(mill: Mill, named: set[NodeId], *, force: bool) -> set[str]:
+    """The toolchains of what may be built: what is up to date needs none."""
+    above = [mill.graph.nodes[name] for name in mill.graph.ancestors(named)]
+    return {node.toolchain for node in above if force or mill.states.of(node.id).state == "build"}
 
 
 def _view(*, quiet: bool, progress: bool) -> Any:

@@ -27,7 +27,8 @@ class Talk(ABC):
 
     def __init__(self, session: Session, *, cache: Sequence[Buffer]) -> None:
         self._session, self._cache = session, cache
-        self.dtype = ""  # of the logits, once there are any
+        #: The element types of the logits so far.
+        self.dtypes: list[str] = []
 
     @abstractmethod
     def prefill(self, ids: Array) -> Array:
@@ -49,7 +50,7 @@ class Talk(ABC):
                 f"a function of the language model gives {len(results)} results, not its logits",
                 hint="compile what the component's own exporter has made, without options for more",
             )
-        self.dtype = results[0].dtype
+        self.dtypes.append(results[0].dtype)
         return results[0].array
 
 
@@ -75,7 +76,12 @@ class TalkDriver(ABC):
         ]
         # A result that is no such array is left as it is, for the verdict to see.
         first = self.trimmed(first, lengths) if first.ndim == RANK else first
-        return [Value(array=one, dtype=talk.dtype) for one in (first, np.stack(steps, axis=1))]
+        types = talk.dtypes
+        return [
+            Value(array=first, dtype=types[0]),
+            # They come from one function, which gives one type.
+            Value(array=np.stack(steps, axis=1), dtype=types[-1]),
+        ]
 
     def decode(self, arguments: Sequence[Value], *, plan: Plan) -> Array:
         """What the model itself goes on with after each prompt."""

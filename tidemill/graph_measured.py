@@ -6,6 +6,7 @@ else: all are held against the tool's own list before anything is built.
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from tidemill.errors import ManifestError
 from tidemill.graph import Graph, Node
@@ -18,6 +19,8 @@ from tidemill.toolchain.tool_flags import check_tool_flags, tool_flags
 from tidemill.toolchain.toolchains import Toolchains
 
 RUNTIME = "iree-base-runtime"
+#: The peer that is a package of its own, which not every toolchain has.
+_ONNX = "onnxruntime"
 
 
 def ready_benchmarks(
@@ -29,12 +32,14 @@ def ready_benchmarks(
 ) -> Graph:
     """The graph with what each benchmark's numbers hold for; ``devices`` is asked if there is one.
 
-    Raises ManifestError that lists every flag that the tool cannot take, and every package that a
-    peer needs and the toolchain has not.
+    Where a toolchain has no onnxruntime, the node says so in place of that peer. Raises
+    ManifestError that lists every flag that the tool cannot take, and every package that other
+    peers need and the toolchain has not.
     """
-    nodes = [node for node in graph.nodes.values() if node.stage == "benchmark"]
-    if not nodes:
+    if not any(node.stage == "benchmark" for node in graph.nodes.values()):
         return graph
+    graph = Graph(nodes={name: _possible(node, toolchains) for name, node in graph.nodes.items()})
+    nodes = [node for node in graph.nodes.values() if node.stage == "benchmark"]
     if problems := list(dict.fromkeys(_problems(nodes, toolchains=toolchains))):
         raise ManifestError(
             "\n".join(problems), hint="Mend `benchmark` in the model, or pin the package."
@@ -47,6 +52,16 @@ def ready_benchmarks(
         return machine_of(device, environment=environment) if device and environment else {}
 
     return with_machines(graph, lambda node: machine(node.device, node.toolchain))
+
+
+def _possible(node: Node, toolchains: Toolchains, /) -> Node:
+    if node.stage != "benchmark" or _ONNX not in node.tools:
+        return node
+    if _ONNX in toolchains.versions(node.toolchain):
+        return node
+    why = {_ONNX: f"the component's toolchain pins no package {_ONNX}"}
+    tools = tuple(tool for tool in node.tools if tool != _ONNX)
+    return replace(node, fields={**node.fields, "absent_peers": why}, tools=tools)
 
 
 def _problems(nodes: list[Node], *, toolchains: Toolchains) -> Iterator[str]:

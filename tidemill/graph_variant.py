@@ -14,6 +14,7 @@ from tidemill.exporters import EXPORTERS, MAIN
 from tidemill.graph import DEFAULT_LIMITS, MODULE, Input, Limits, Node, NodeId
 from tidemill.graph_samples import Described, described, output_file, shapes_of
 from tidemill.manifest.model import ComponentPart, LimitPart, ManifestPart
+from tidemill.manifest.paged import EQUAL_ROWS, promises_equal
 from tidemill.manifest.part import parse_size, parse_time
 from tidemill.manifest.quantize import QuantizePart
 from tidemill.manifest.targets import TargetPart
@@ -275,6 +276,7 @@ class Variant:
                 "inputs": self.program["inputs"],
                 "numerics": self.numerics,
                 **({"perplexity_rise": quantize.evaluation.rise} if quantize else {}),
+                **({"holds_for": EQUAL_ROWS} if promises_equal(self.component.options) else {}),
             },
             inputs=tuple(inputs),
             tools=STEPS["validate"].tools,

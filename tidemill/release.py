@@ -52,6 +52,7 @@ def artifacts_of(graph: Graph, results: Mapping[str, NodeResult]) -> tuple[Artif
     artifacts: list[Artifact] = []
     shared: defaultdict[str, dict[str, _Status]] = defaultdict(dict)
     rungs = {node.rung_of: node for node in graph.nodes.values()}
+    bounds = _bounds(graph)
     for name, node in graph.nodes.items():
         if node.stage == "compile" and not node.rung_of:
             built, check, status = _module(graph, results, node)
@@ -64,10 +65,13 @@ def artifacts_of(graph: Graph, results: Mapping[str, NodeResult]) -> tuple[Artif
                 built, used = replace(built, node=node), _flags(rung, node)
                 status = word[0], _degraded(word[1], used, results[name])
             shared[str(node.address.shared)][node.address.target] = status
-            artifacts += _target_artifacts(built, check, status, rung=used)
+            bound = bounds.get(str(check.node.address.shared), "")
+            artifacts += _target_artifacts(built, check, _limited(status, bound), rung=used)
     for name, node in graph.nodes.items():
         if node.stage in ("export", "pack", "reference"):
             status = _shared_status(shared[str(node.address)])
+            if node.stage == "export":
+                status = _limited(status, bounds.get(str(node.address), ""))
             cause = _cause(graph, results, (name,))
             artifacts += _shared_artifacts(results[name], status, cause=cause)
         elif node.stage == "conformance":
@@ -85,6 +89,23 @@ def _module(
     built, check = results[node.id], results.get(node.judge, unasked)
     cause = _cause(graph, results, (node.id, node.judge))
     return built, check, _status(built, check, cause=cause)
+
+
+def _bounds(graph: Graph) -> dict[str, str]:
+    """The variants that do not hold for all inputs that they take, and for which they do."""
+    return {
+        str(node.address.shared): node.fields["holds_for"]
+        for node in graph.nodes.values()
+        if "holds_for" in node.fields
+    }
+
+
+def _limited(status: _Status, bound: str) -> _Status:
+    word, reason = status
+    if not bound or word in ("missing", "expected-failure"):
+        return status
+    words = f"{'made' if word == 'unvalidated' else 'holds'} for {bound}"
+    return word, f"{reason}; {words}" if reason else words
 
 
 def _compared(check: NodeResult) -> _Status:
@@ -209,8 +230,7 @@ def _brief(verdict: dict[str, object] | None, *, proxy: str) -> dict[str, object
     if verdict is None:
         return None
     brief = {name: verdict.get(name) for name in ("holds", "kind", "summary", "greedy")}
-    if "quantisation" in verdict:
-        brief["quantisation"] = verdict["quantisation"]
+    brief |= {name: verdict[name] for name in ("quantisation", "holds_for") if name in verdict}
     return {**brief, "kind": "proxy", "proxy": proxy} if proxy else brief
 
 

@@ -55,11 +55,23 @@ def test_a_package_that_the_toolchain_lacks_is_named_before_anything_is_built(
     tmp_path: Path,
 ) -> None:
     asked = "{functions: [{name: main, sample: noise}], peers: [onnxruntime, torch_eager]}"
+    without = [name for name in PACKAGES if name != "torch"]
     with pytest.raises(ManifestError) as caught:
-        ready(tmp_path, asked, lock=lock_of(*PACKAGES))
+        ready(tmp_path, asked, lock=lock_of(*without))
     lines = caught.value.message.splitlines()
-    assert "tiny/encoder/f32/cpu: toolchain tonight pins no package onnxruntime" in lines
+    assert "tiny/encoder/f32/cpu: toolchain tonight pins no package torch" in lines
     assert len(lines) == 4  # two dtypes, two targets
+
+
+def test_a_toolchain_without_onnxruntime_measures_the_other_peers(tmp_path: Path) -> None:
+    asked = "{functions: [{name: main, sample: noise}], peers: [onnxruntime, torch_eager]}"
+    node = ready(tmp_path / "without", asked, lock=lock_of(*PACKAGES)).nodes[CPU]
+    why = "the component's toolchain pins no package onnxruntime"
+    assert node.fields["absent_peers"] == {"onnxruntime": why}
+    assert "onnxruntime" not in node.tools
+    whole = ready(tmp_path / "with", asked, lock=lock_of(*PACKAGES, "onnxruntime")).nodes[CPU]
+    assert "absent_peers" not in whole.fields
+    assert "onnxruntime" in whole.tools
 
 
 def test_flags_are_checked_by_the_tool_of_the_toolchain(tmp_path: Path) -> None:

@@ -57,6 +57,21 @@ def test_the_environment_or_the_option_names_a_store_outside_a_checkout(
     )
 
 
+def test_ls_show_and_pull_say_what_a_module_holds_for(shop: Shop, tmp_path: Path) -> None:
+    verdict = {"holds": True, "kind": "full", "holds_for": "rows of equal length"}
+    (at,) = (n for n, one in enumerate(shop.artifacts) if one.file == MODULE)
+    shop.artifacts[at] = msgspec.structs.replace(shop.artifacts[at], verdict=verdict)
+    shop.publish()
+    url = str(shop.root)
+    table = call(tmp_path, "ls", "stories/*/*/cpu", store=url).stdout
+    assert "validated, for rows of equal length" in table
+    shown = call(tmp_path, "show", "stories/*/*/cpu", store=url).stdout
+    assert "verdict  full, holds for rows of equal length\n" in shown
+    arguments = ("pull", "stories/*/*/cpu", "--channel", "smoke", "--to", "out")
+    pulled = call(tmp_path, *arguments, store=url).stdout
+    assert f"note: {MODULE} holds for rows of equal length only\n" in pulled
+
+
 def test_what_channels_have_alike_is_listed_once_with_both(shop: Shop, tmp_path: Path) -> None:
     url = str(shop.root)
     (at,) = (n for n, one in enumerate(shop.artifacts) if one.file == MODULE)

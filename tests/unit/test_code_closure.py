@@ -150,6 +150,17 @@ def test_an_edit_of_one_exporter_reruns_no_other_unless_it_imports_it() -> None:
         assert found & others == shared.get(name, set()), name
 
 
+def test_who_writes_a_tokenizer_has_the_tokenizers_in_its_key() -> None:
+    writers = set()
+    for name, info in EXPORTERS.items():
+        for module in {info.module, *closure((info.module,))}:
+            source = PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+            if source.is_file() and ".to_str()" in source.read_text(encoding="utf-8"):
+                writers.add(name)
+    assert {"cached_gguf", "cached_llama2c"} <= writers
+    assert not [name for name in writers if "tokenizers" not in EXPORTERS[name].packages]
+
+
 def test_the_table_of_exporters_is_in_no_key_of_what_they_make() -> None:
     """So that one exporter more makes nothing of others anew; a step finds its module by name."""
     for name, info in EXPORTERS.items():

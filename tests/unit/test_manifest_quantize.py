@@ -189,6 +189,20 @@ def test_a_promise_of_equal_lengths_is_kept_by_the_samples(tmp_path: Path) -> No
     assert "components.float" not in problems(tmp_path / "kept", *kept)
 
 
+def test_a_verdict_is_told_of_the_promise_and_no_other_verdict_is(graph: Graph) -> None:
+    told = {
+        node.address.component: node.fields["holds_for"]
+        for node in graph.nodes.values()
+        if "holds_for" in node.fields
+    }
+    assert told == {"fp8_fused": "rows of equal length"}
+
+
+def test_quantising_hangs_on_whatever_makes_its_bytes(graph: Graph) -> None:
+    tools = set(graph.nodes[f"quantize:{AT}"].tools)
+    assert {"accelerate", "numpy", "pyarrow", "tokenizers"} <= tools
+
+
 def test_lengths_are_to_be_seen_in_the_manifest(tmp_path: Path) -> None:
     drawn = (
         "{kind: values, values: [68, 64, 55, 49]}",

@@ -1,13 +1,14 @@
 """What a release lists, with which status; nothing without a holding verdict becomes a file."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from tests.unit.made import MODEL, Bench, failure_of, graph_of
-from tidemill.graph import NodeId
+from tidemill.graph import Graph, NodeId
 from tidemill.records import ActionResult, Artifact
 from tidemill.release import NodeResult, artifacts_of
 
@@ -99,6 +100,36 @@ def test_an_artifact_names_its_bytes_its_key_and_its_verdict(bench: Bench) -> No
     )
     others = [one for one in listed(bench, known).values() if one.kind != "vmfb"]
     assert {one.compiler for one in others} == {""}
+
+
+def test_a_module_that_holds_for_some_inputs_only_says_for_which(bench: Bench) -> None:
+    bound = {"holds_for": "rows of equal length"}
+    nodes = {
+        name: replace(node, fields={**node.fields, **bound}) if node.stage == "validate" else node
+        for name, node in bench.graph.nodes.items()
+    }
+    bench.graph = Graph(nodes=nodes)
+    bench.build_all()
+    known = results(bench)
+    check = known[f"validate:{CPU}"]
+    assert check.result is not None
+    told = msgspec.structs.replace(check.result, facts={"verdict": {**VERDICT, **bound}})
+    files = listed(bench, {**known, f"validate:{CPU}": replace(check, result=told)})
+    assert statuses(files) == {
+        f"{SHARED}/model.irpa": ("validated", "", True),
+        f"{SHARED}/model.mlir": ("validated", "holds for rows of equal length", True),
+        f"{SHARED}/reference.json": ("validated", "", True),
+        f"{CPU}/model.vmfb": ("validated", "holds for rows of equal length", True),
+        f"{CPU}/verdict.json": ("validated", "holds for rows of equal length", True),
+        f"{GPU}/model.vmfb": (
+            "unvalidated",
+            "no AMD GPU here; made for rows of equal length",
+            True,
+        ),
+    }
+    brief = files[f"{CPU}/model.vmfb"].verdict
+    assert brief is not None
+    assert brief["holds_for"] == "rows of equal length"
 
 
 def test_files_of_a_reference_lie_in_a_folder_of_their_own(bench: Bench) -> None:

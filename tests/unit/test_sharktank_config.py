@@ -57,6 +57,7 @@ def test_sizes_that_may_be_left_out_are_filled_in() -> None:
         ({"attention_bias": True}, "attention_bias: sharktank's Llama has no biases"),
         ({"mlp_bias": True}, "mlp_bias: sharktank's Llama has no biases"),
         ({"hidden_act": "gelu"}, "hidden_act: gelu"),
+        ({"quantization_config": {"quant_method": "fp8"}}, "quantization_config: the checkpoint"),
         ({"model_type": "qwen2"}, "it is a qwen2"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "only LlamaForCausalLM"),
         ({"hidden_size": None}, "hidden_size is missing"),

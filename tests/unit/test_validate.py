@@ -46,6 +46,15 @@ def test_a_right_module_holds(bench: Bench, toolchain: Toolchain) -> None:
     assert verdict["perturbations"]["missed"] == []
 
 
+def test_a_verdict_says_what_it_holds_for_where_that_is_not_everything(
+    bench: Bench, toolchain: Toolchain
+) -> None:
+    module = toolchain.compiled("linear", linear())
+    assert "holds_for" not in bench.verdict(module)
+    bound = "rows of equal length"
+    assert bench.verdict(module, holds_for=bound)["holds_for"] == bound
+
+
 def test_a_module_without_its_bias_does_not_hold_and_keeps_its_verdict(
     bench: Bench, toolchain: Toolchain
 ) -> None:

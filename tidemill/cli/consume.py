@@ -8,7 +8,7 @@ import click
 from rich.table import Table
 
 from tidemill.cli.benchmarks import benchmarks_of
-from tidemill.cli.listing import Listed, released, store_of
+from tidemill.cli.listing import Listed, bound_of, released, store_of
 from tidemill.cli.output import (
     complain,
     console,
@@ -20,7 +20,7 @@ from tidemill.cli.output import (
 )
 from tidemill.digest import Digest
 from tidemill.errors import ExitCode, StoreError, UsageError
-from tidemill.records import ActionResult
+from tidemill.records import ActionResult, Artifact
 from tidemill.report.benchmarks import lines, measured
 
 
@@ -55,11 +55,17 @@ def ls(
             item.kind,
             item.file.removeprefix(f"{item.address}/"),
             size_text(item.size) if item.digest else "",
-            f"{item.status}, degraded" if item.rung else item.status,
+            _status(item),
             item.digest[:12],
             one.channel,
         )
     console().print(shown)
+
+
+def _status(item: Artifact) -> str:
+    """The status, and what else has to be known before somebody uses it."""
+    bound = bound_of(item.verdict)
+    return ", ".join([item.status, *["degraded"] * bool(item.rung), *[bound] * bool(bound)])
 
 
 @click.command()
@@ -129,7 +135,8 @@ def _verdict_lines(verdict: dict[str, Any] | None) -> list[tuple[str, str]]:
     numbers = ", ".join(
         f"{name} {value:.3g}" for name, value in summary.items() if isinstance(value, int | float)
     )
-    lines = [("verdict", f"{verdict.get('kind')}, {'holds' if verdict.get('holds') else 'fails'}")]
+    words = "holds" if verdict.get("holds") else "fails"
+    lines = [("verdict", f"{verdict.get('kind')}, {words} {bound_of(verdict)}".rstrip())]
     if numbers:
         lines.append(("numbers", numbers))
     if narrowed := (verdict.get("quantisation") or {}).get("perplexity"):

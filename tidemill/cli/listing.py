@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,12 @@ def trust_of(workspace_dir: Path | None, store: Store) -> "Trust":
         state = workspace_of(workspace_dir, None).state
         folder = state / "trust" if store.url.startswith(state.as_uri() + "/") else None
     return open_trust(complain, folder=folder)
+
+
+def bound_of(verdict: Mapping[str, Any] | None) -> str:
+    """``for …`` where a verdict holds for some inputs only; else ""."""
+    bound = (verdict or {}).get("holds_for")
+    return f"for {bound}" if bound else ""
 
 
 def released(

@@ -7,7 +7,7 @@ from typing import Self
 
 import click
 
-from tidemill.cli.listing import trust_of
+from tidemill.cli.listing import bound_of, trust_of
 from tidemill.cli.output import (
     Command,
     complain,
@@ -273,6 +273,9 @@ def _say_pull(report: PullReport) -> None:
     say_refused(report.refused)
     for item in report.uncached:
         say(f"not cached: {item.file}: the cache has no room for it (see TIDEMILL_CACHE_SIZE)")
+    for item in (*report.copied, *report.kept):
+        if item.kind == "vmfb" and (bound := bound_of(item.verdict)):
+            say(f"note: {item.file} holds {bound} only")
     for file in report.removed:
         say(f"removed: {file}: pulled earlier, and this release does not have it")
     for file in report.left_over:

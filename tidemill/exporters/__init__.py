@@ -88,13 +88,13 @@ EXPORTERS = {
     ),
     "cached_gguf": ExporterInfo(
         module="tidemill.exporters.cached_gguf",
-        packages=("gguf", "torch", "transformers"),
+        packages=("gguf", "tokenizers", "torch", "transformers"),
         options=_TORCH | {"positions"},
         driver="cached_lm",
     ),
     "cached_llama2c": ExporterInfo(
         module="tidemill.exporters.cached_llama2c",
-        packages=("torch", "transformers"),
+        packages=("tokenizers", "torch", "transformers"),
         options=_TORCH | _LLAMA2C | {"positions"},
         driver="cached_lm",
     ),

@@ -91,6 +91,11 @@ def _unsupported(config: Mapping[str, Any]) -> list[str]:
     ]
     if config.get("hidden_act", "silu") != "silu":
         problems.append(f"- hidden_act: {config['hidden_act']}; sharktank's Llama uses silu")
+    if config.get("quantization_config"):
+        problems.append(
+            "- quantization_config: the checkpoint is quantised already; take the float one, and"
+            " say under `quantize:` how it is to be narrowed"
+        )
     return problems
 
 

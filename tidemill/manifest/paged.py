@@ -1,12 +1,14 @@
 """What a paged language model's samples and files have to be; checks on raw data, pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tidemill.exporters import EXPORTERS
 from tidemill.manifest.problems import Location
 
 EXPORTER = "sharktank_llm"
+#: What readers of an artifact are told that holds for no others.
+EQUAL_ROWS = "rows of equal length"
 _RAGGED = (
     "no sample has rows of different lengths, so that a wrong attention mask would pass"
     " (attention_kernel 'sharktank' masks every row as the first): add one, or set"
@@ -27,7 +29,7 @@ def paged(component: dict[str, Any], at: Location) -> Iterator[tuple[Location, s
     if exporter != EXPORTER:
         return
     options, ragged = _mapping(component.get("options")), False
-    equal = options.get("equal_lengths") is True
+    equal = promises_equal(options)
     samples = component.get("samples")
     for index, sample in enumerate(samples if isinstance(samples, list) else []):
         lengths = _mapping(_mapping(_mapping(sample).get("inputs")).get("lengths"))
@@ -41,6 +43,11 @@ def paged(component: dict[str, Any], at: Location) -> Iterator[tuple[Location, s
             yield where, "are not all equal, as options.equal_lengths promises"
     if samples and not ragged and not equal:
         yield (*at, "samples"), _RAGGED
+
+
+def promises_equal(options: Mapping[str, Any]) -> bool:
+    """Whether a component is made for batches whose rows are all of one length."""
+    return options.get("equal_lengths") is True
 
 
 def quantize_files(component: dict[str, Any], at: Location) -> Iterator[tuple[str, Location, str]]:

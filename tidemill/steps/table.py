@@ -32,7 +32,17 @@ STEPS: Mapping[Stage, StepInfo] = {
     "quantize": StepInfo(
         runner="toolchain",
         code=("tidemill.steps.work.quantize",),
-        tools=("brevitas", "datasets", "sharktank", "torch", "transformers"),
+        tools=(
+            "accelerate",
+            "brevitas",
+            "datasets",
+            "numpy",
+            "pyarrow",
+            "sharktank",
+            "tokenizers",
+            "torch",
+            "transformers",
+        ),
     ),
     "export": StepInfo(
         runner="toolchain",

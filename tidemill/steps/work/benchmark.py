@@ -74,6 +74,8 @@ def run(request: Request) -> Response:
     load = os.getloadavg()[0]
     works = works_of(bench, fields["functions"])
     measured = [_measured(bench, work) for work in works]
+    for one in measured:  # into the log: a peer that is killed takes the file with it
+        print(f"{one['name']}: median {one['median_ms']:.4g} ms, iqr {one['iqr_ms']:.4g} ms")  # noqa: T201
     for peer in fields["peers"]:
         _beside(peer, bench, works=works, measured=measured)
     result = {

@@ -75,6 +75,8 @@ def run(request: Request) -> Response:
         verdict["quantisation"] = quantisation
     if pictures:
         verdict["pictures"] = pictures
+    if "holds_for" in fields:
+        verdict["holds_for"] = fields["holds_for"]
     verdict["device"] = fields["device"]
     verdict["device_name"] = device_name(uri)
     text = json.dumps(verdict, indent=1, allow_nan=False)

@@ -5,6 +5,7 @@ Whatever a test comes to, the others must be there; what is wrong in shape must 
 
 import json
 import os
+import resource
 import signal
 import sys
 from dataclasses import replace
@@ -15,11 +16,12 @@ import numpy as np
 from iree.compiler.tools.binaries import find_tool
 from onnx import TensorProto, helper
 
+from tidemill.errors import WorkError
 from tidemill.steps.work import conformance
 from tidemill.steps.work.protocol import Request
 from tidemill.steps.work.suite import cases as suite_cases
 from tidemill.steps.work.suite.cases import Case
-from tidemill.steps.work.suite.one import Way, through
+from tidemill.steps.work.suite.one import Outcome, Way, through
 
 FLAGS = (
     "--iree-hal-target-device=local",
@@ -89,6 +91,82 @@ def made() -> dict[str, Any]:
     }
 
 
+def compiler(name: str, script: str) -> Way:
+    """A way with a compiler that does what ``script`` says."""
+    path = Path(name).absolute()
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return replace(WAY, compiler=str(path))
+
+
+def spoilt(one: Case, *, way: Way = WAY, file_bytes: int | None = None) -> list[str]:
+    """The class and message of the WorkError, or the outcome where there is none."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if file_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, before[1]))
+    try:
+        return ["outcome", *outcome(one, way=way)[:2]]
+    except WorkError as error:
+        return [error.failure, error.message]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def host() -> dict[str, Any]:
+    """What becomes of a sound graph on a host that has trouble."""
+    relu = [helper.make_node("Relu", ["x"], ["y"])]
+    ones = np.ones((1, 1, 4, 4), np.float32)
+    good = case("good", nodes=relu, dims=[1, 1, 4, 4], given=ones, wanted=ones)
+    small = len(good.model.SerializeToString()) + 8  # the MLIR is longer
+    return {
+        "KILL": spoilt(good, way=compiler("killed", "kill -KILL $$")),
+        "TERM": spoilt(good, way=compiler("ended", "kill -TERM $$")),
+        "SEGV": spoilt(good, way=compiler("crashed", "kill -SEGV $$")),
+        "full": spoilt(good, way=compiler("full", "echo No space left on device >&2; exit 1")),
+        "no process": spoilt(good, way=replace(WAY, compiler=str(Path("absent").absolute()))),
+        "no model": spoilt(good, file_bytes=1),
+        "no MLIR": spoilt(good, file_bytes=small),
+    }
+
+
+def busy() -> dict[str, Any]:
+    """A step whose tests take too long where others run, one of them always; and its device."""
+    suite = [one for one in suite_cases.cases("node") if one.name in REAL]
+    parts = vars(conformance)
+    tries: dict[str, Any] = {"at a time": [], "devices": []}
+    parts["cases"] = lambda _kind: suite
+
+    class Pool:
+        """Instead of workers: notes how many there would be, and asks in this process."""
+
+        def __init__(self, *, work: Any, count: int, seconds: float) -> None:
+            del seconds
+            tries["at a time"].append(count)
+            self.work = work
+
+        def each(self, total: int) -> Any:
+            return ((number, self.work(number, str)) for number in range(total))
+
+    def slow(one: Case, *, way: Way, tell: Any) -> Outcome:
+        del tell
+        tries["devices"].append(way.device)
+        alone = len(tries["at a time"]) > 1 and tries["at a time"][-1] == 1
+        late = one.name == "test_loop11" or (one.name == "test_abs" and not alone)
+        return Outcome(outcome="timeout" if late else "pass")
+
+    parts["Pool"], parts["through"] = Pool, slow
+    os.sched_getaffinity = lambda _pid: set(range(192))
+    fields = {"kind": "node", "flags": [], "device": "local-task", "test_seconds": 300}
+    os.environ["TIDEMILL_DEVICE_URI"] = "local-task://1"
+    conformance.run(Request(step="conformance", fields=fields))
+    table = json.loads(Path("out/table.json").read_text(encoding="utf-8"))
+    local = {"tests": {one["name"]: one["outcome"] for one in table["tests"]}, **tries}
+    tries.update({"at a time": [], "devices": []})
+    os.environ["TIDEMILL_DEVICE_URI"] = "hip://1"
+    conformance.run(Request(step="conformance", fields={**fields, "device": "hip"}))
+    return {"local": local, "hip": tries}
+
+
 def step() -> dict[str, Any]:
     """The whole step over a few real tests, one of which ends its process."""
     real = [one for one in suite_cases.cases("node") if one.name in REAL]
@@ -118,5 +196,5 @@ def step() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    findings = {"made": made, "step": step}[sys.argv[1]]()
+    findings = {"made": made, "step": step, "host": host, "busy": busy}[sys.argv[1]]()
     Path("findings.json").write_text(json.dumps(findings), encoding="utf-8")

@@ -20,6 +20,7 @@ STAGE_OF_KIND = {
     "tokenizer": "pack",
     "reference": "reference",
     "vmfb": "compile",
+    "table": "conformance",
 }
 #: What the compiler counted, and what validation measured, as they are named in records.
 COUNTED = ("dispatch_count", "executable_count", "transient_bytes")

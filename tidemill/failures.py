@@ -83,16 +83,25 @@ def _limit_reached(
         return Diagnosis(failure=FailureClass.INFRASTRUCTURE, lines=(head, *lines), hint=hint)
     if end.ending == "timeout":
         head = f"no result after {end.seconds:.0f} s (the limit is {limits.seconds:.0f} s)"
-        hint = f"Raise limits.{stage}.timeout in the manifest, or find out why it is slow."
+        hint = _raise(stage, "timeout", otherwise="find out why it is slow")
         return Diagnosis(failure=FailureClass.TIMEOUT, lines=(head, *lines), hint=hint)
     if end.ending == "memory":
         head = (
             f"used {_gib(end.peak_memory_bytes)} of memory (the limit is"
             f" {_gib(limits.memory_bytes)})"
         )
-        hint = f"Raise limits.{stage}.memory in the manifest, or find out why it needs so much."
+        hint = _raise(stage, "memory", otherwise="find out why it needs so much")
         return Diagnosis(failure=FailureClass.OUT_OF_MEMORY, lines=(head, *lines), hint=hint)
     return None
+
+
+def _raise(stage: Stage, limit: str, *, otherwise: str) -> str:
+    """What to do about a limit, in the words of the manifest that has it."""
+    if stage == "compare":  # its limits stand in no manifest
+        return f"{otherwise.capitalize()}."
+    at = f"limits.{limit}" if stage == "conformance" else f"limits.{stage}.{limit}"
+    whose = "manifest of the suite" if stage == "conformance" else "manifest"
+    return f"Raise {at} in the {whose}, or {otherwise}."
 
 
 def _host_trouble(lines: tuple[str, ...], *, end: ChildEnd, log: str) -> Diagnosis | None:

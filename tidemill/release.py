@@ -28,6 +28,9 @@ PUBLISHED = {
     "conformance": "table",
 }
 
+#: What a file that is not there would be called, where that is not ``model.<kind>``.
+_NAMES = {"table": "table.json"}
+
 _Status = tuple[ArtifactStatus, str]
 
 
@@ -240,10 +243,11 @@ def _shared_artifacts(
     address = built.node.address
     if cause or built.result is None:
         kind = PUBLISHED[built.node.stage]
+        name = _NAMES.get(kind, f"model.{kind}")
         word, reason = _lost(cause) if cause else ("missing", built.absent)
         return [
             Artifact(
-                address=str(address), kind=kind, file=f"{address}/model.{kind}", digest="",
+                address=str(address), kind=kind, file=f"{address}/{name}", digest="",
                 size=0, key="", status=word, reason=reason,
             )
         ]  # fmt: skip

@@ -1,12 +1,14 @@
 """From a table to the list that is committed, and from the list to the page."""
 
+import resource
 from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from tests.unit.suites import write_suite
-from tidemill.cli.conformance import BEGIN, END, with_page
+from tidemill.cli.conformance import BEGIN, END, conformance, with_page
 from tidemill.conformance import MEANINGS, Line, Table, accept, page, read_table
 from tidemill.errors import StoreError, ToolError, UsageError
 from tidemill.manifest.known_yaml import known_yaml
@@ -131,3 +133,30 @@ def test_the_committed_lists_are_as_the_command_writes_them() -> None:
             path = ROOT / f"manifests/conformance/{suite.part.name}/{target}.yaml"
             text = known_yaml(known, suite=suite.part.name, target=target)
             assert path.read_text(encoding="utf-8") == text
+
+
+def test_a_document_that_cannot_be_written_is_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_suite(tmp_path / "workspace")
+    document = tmp_path / "onnx.md"
+    text = f"{BEGIN}{END}"
+    document.write_text(text, encoding="utf-8")
+    monkeypatch.chdir(root)
+    command = ["page", "--into", str(document)]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(StoreError, match="cannot write it: "):
+            conformance(command, standalone_mode=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert document.read_text(encoding="utf-8") == text
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["onnx.md"]
+    conformance(command, standalone_mode=False)
+    assert "### ops on cpu" in document.read_text(encoding="utf-8")
+
+
+def test_the_help_says_that_comments_go() -> None:
+    told = CliRunner().invoke(conformance, ["accept", "--help"]).output
+    assert "comments in it, between the causes too, go" in " ".join(told.split())

@@ -170,3 +170,11 @@ def test_of_a_first_release_everything_is_new() -> None:
     found = first_release(release(artifact()), digest="d" * 64)
     assert (found.before, found.after, found.unchanged) == ("", "d" * 64, 0)
     assert [one.change for one in found.artifacts] == ["added"]
+
+
+def test_the_record_of_a_table_is_that_of_its_suite() -> None:
+    was, now = artifact(kind="table"), artifact(kind="table", key="k2", digest="b" * 64)
+    assert set(wanted_records(release(was), release(now))) == {
+        ("conformance", "k1"),
+        ("conformance", "k2"),
+    }

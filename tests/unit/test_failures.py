@@ -68,6 +68,21 @@ TABLE = {
         FailureClass.OUT_OF_MEMORY,
         ("used 3.00 GiB of memory (the limit is 2.00 GiB)",),
     ),
+    "time-out of a suite": (
+        judged(ended("timeout", 9, seconds=60.4), stage="conformance"),
+        FailureClass.TIMEOUT,
+        ("no result after 60 s (the limit is 60 s)",),
+    ),
+    "memory limit of a suite": (
+        judged(ended("memory", 9, memory=3 << 30), stage="conformance"),
+        FailureClass.OUT_OF_MEMORY,
+        ("used 3.00 GiB of memory (the limit is 2.00 GiB)",),
+    ),
+    "memory limit of a comparison": (
+        judged(ended("memory", 9, memory=3 << 30), stage="compare"),
+        FailureClass.OUT_OF_MEMORY,
+        ("used 3.00 GiB of memory (the limit is 2.00 GiB)",),
+    ),
     "no memory to be had": (
         judged(ended("signal", signal.SIGABRT), log=f"{OOM}\n"),
         FailureClass.OUT_OF_MEMORY,
@@ -139,6 +154,15 @@ def test_an_end_has_a_class_and_first_lines(name: str) -> None:
             "memory limit",
             "Raise limits.compile.memory in the manifest, or find out why it needs so much.",
         ),
+        (
+            "time-out of a suite",
+            "Raise limits.timeout in the manifest of the suite, or find out why it is slow.",
+        ),
+        (
+            "memory limit of a suite",
+            "Raise limits.memory in the manifest of the suite, or find out why it needs so much.",
+        ),
+        ("memory limit of a comparison", "Find out why it needs so much."),
         ("killed", "The machine or a person ended it (or ran out of memory); run again."),
         ("disk full", "Free disk space where the workspace lies, then run again."),
         ("a step that says what it is", "look at it"),

@@ -1,9 +1,15 @@
 """Limits of a source, and expectations that fit nothing."""
 
+import json
+import shutil
 from pathlib import Path
+
+from click.testing import CliRunner
 
 from tests.unit.edits import COMPONENT, after_dtypes, edited, problems_of
 from tests.unit.made import graph_of
+from tests.unit.suites import write_suite
+from tidemill.cli.workspace import manifest
 from tidemill.expectations import unmatched
 from tidemill.manifest.targets import Expectation
 
@@ -56,3 +62,35 @@ def test_an_option_that_the_exporter_does_not_have_is_refused(tmp_path: Path) ->
         f"17: {COMPONENT}.options.poling: exporter 'sentence_encoder' has no option 'poling'"
         " (it has: ignore, normalize, pooling, unused)"
     ]
+
+
+SUITE_EXPECTATION = """\
+expectations:
+  - address: ops/node/all/{target}
+    stage: conformance
+    class: crash
+    match: x
+    reason: The package of tests crashes.
+    issue: https://example.org/1
+    owner: somebody
+    expires: "2027-01-31"
+"""
+LOCK = Path(__file__).parents[2] / "toolchains/default.lock"
+
+
+def checked(root: Path, *, target: str) -> list[str]:
+    """What ``manifest check`` finds where a suite's table on ``target`` is expected to fail."""
+    write_suite(root)
+    (root / "toolchains").mkdir()
+    shutil.copy(LOCK, root / "toolchains")
+    text = SUITE_EXPECTATION.format(target=target)
+    (root / "manifests/expectations.yaml").write_text(text, encoding="utf-8")
+    arguments = ["check", "--json", "--workspace", str(root)]
+    problems: list[str] = json.loads(CliRunner().invoke(manifest, arguments).output)["problems"]
+    return problems
+
+
+def test_the_check_knows_the_nodes_of_suites(tmp_path: Path) -> None:
+    assert checked(tmp_path / "right", target="cpu") == []
+    (problem,) = checked(tmp_path / "wrong", target="gfx942")
+    assert "ops/node/all/gfx942 (conformance, crash) fits no node of any manifest" in problem

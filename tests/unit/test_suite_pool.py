@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tidemill.errors import FailureClass, WorkError
 from tidemill.steps.work.suite.pool import Death, Pool
 
 Tell = Callable[[str], None]
@@ -103,3 +104,17 @@ def test_a_worker_that_dies_while_it_is_idle_is_replaced() -> None:
     assert next(ends) == (0, 0)
     time.sleep(0.3)
     assert dict(ends) == {1: 1, 2: 2}
+
+
+def test_a_piece_that_says_why_nothing_can_go_on_ends_all(tmp_path: Path) -> None:
+    def work(piece: int, _tell: Tell) -> int:
+        (tmp_path / str(os.getpid())).touch()
+        if piece == 5:
+            raise WorkError(FailureClass.INFRASTRUCTURE, "the disk is full", hint="make room")
+        return piece
+
+    with pytest.raises(WorkError, match="the disk is full") as caught:
+        outcomes(work, total=1000)
+    assert (caught.value.failure, caught.value.hint) == (FailureClass.INFRASTRUCTURE, "make room")
+    left = [path.name for path in tmp_path.iterdir() if Path(f"/proc/{path.name}").exists()]
+    assert left == []

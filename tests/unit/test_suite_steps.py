@@ -20,6 +20,16 @@ def step(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> di
     return probe(toolchain_python, tmp_path_factory.mktemp("step"), "suite_probes.py", "step")
 
 
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> dict[str, Any]:
+    return probe(toolchain_python, tmp_path_factory.mktemp("host"), "suite_probes.py", "host")
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> dict[str, Any]:
+    return probe(toolchain_python, tmp_path_factory.mktemp("busy"), "suite_probes.py", "busy")
+
+
 def test_a_good_graph_passes_through_all_phases(made: dict[str, Any]) -> None:
     assert made["good"] == ["pass", "", ["import", "compile", "run"]]
 
@@ -101,3 +111,48 @@ def test_the_facts_count_what_the_table_holds(step: dict[str, Any]) -> None:
 
 def test_the_suite_is_all_of_onnx_not_some(step: dict[str, Any]) -> None:
     assert step["every"] > 1800
+
+
+@pytest.mark.parametrize("name", ["KILL", "TERM"])
+def test_a_compiler_that_others_end_is_no_outcome_of_the_test(
+    host: dict[str, Any], name: str
+) -> None:
+    words = f"good: the compiler ended with SIG{name}: it was killed from outside"
+    assert host[name] == ["infrastructure", words]
+
+
+def test_a_compiler_that_crashes_by_itself_is_one(host: dict[str, Any]) -> None:
+    assert host["SEGV"] == ["outcome", "crash", "the compiler ended with SIGSEGV"]
+
+
+def test_a_full_disk_and_a_process_that_cannot_start_are_none(host: dict[str, Any]) -> None:
+    said = ["infrastructure", "good: the compiler says: No space left on device"]
+    assert host["full"] == said
+    assert host["no process"][0] == "infrastructure"
+    for name in ("no model", "no MLIR"):
+        assert host[name] == ["infrastructure", "good: [Errno 27] File too large"]
+
+
+def test_a_test_that_takes_too_long_is_tried_again_alone(busy: dict[str, Any]) -> None:
+    assert busy["local"]["tests"] == {
+        "test_abs": "pass",
+        "test_and2d": "pass",
+        "test_cast_DOUBLE_to_FLOAT": "pass",
+        "test_loop11": "timeout",
+        "test_max_uint8": "pass",
+    }
+
+
+def test_workers_do_not_grow_with_the_host_without_end(busy: dict[str, Any]) -> None:
+    assert busy["local"]["at a time"] == [8, 1]
+
+
+def test_the_device_of_the_environment_is_the_one_that_runs(busy: dict[str, Any]) -> None:
+    assert set(busy["local"]["devices"]) == {"local-task://1"}
+    assert set(busy["hip"]["devices"]) == {"hip://1"}
+
+
+def test_a_device_that_is_not_the_processor_serves_one_test_at_a_time(
+    busy: dict[str, Any],
+) -> None:
+    assert busy["hip"]["at a time"] == [1, 1]

@@ -186,4 +186,5 @@ def test_a_table_that_nobody_compared_is_unvalidated(tmp_path: Path) -> None:
 def test_a_table_that_could_not_be_made_is_missing(tmp_path: Path) -> None:
     found = released(tmp_path, made=False, judged=False)
     assert (found.kind, found.status, found.digest) == ("table", "missing", "")
+    assert found.file == f"{ADDRESS}/table.json"
     assert found.reason == "conformance: crash: 2 fail:"

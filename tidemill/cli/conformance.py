@@ -14,6 +14,8 @@ from tidemill.manifest.load import Manifests, known_file, load_manifests
 from tidemill.manifest.suites import KnownPart, Suite
 from tidemill.mill import Mill
 from tidemill.opening import open_mill
+from tidemill.store.scratch import temporary_name
+from tidemill.store.trouble import disk_error
 from tidemill.workspace import Workspace
 
 #: Between these the page stands in a document that people write.
@@ -34,7 +36,9 @@ def accept_table(
 ) -> None:
     """Make manifests/conformance/SUITE/TARGET.yaml say what the table in the store says.
 
-    Every failing test must fit a cause that somebody wrote there: class, match, reason.
+    Every failing test must fit a cause that somebody wrote there: class, match, reason. The file
+    is written anew: comments in it, between the causes too, go. What is to stay belongs into a
+    reason.
     """
     workspace = workspace_of(workspace_dir, store_url)
     mill = open_mill(workspace, models=[suite], targets=frozenset({target}))
@@ -43,8 +47,7 @@ def accept_table(
     data = mill.store.read_blob(_table(mill, suite, target))
     file = path.relative_to(workspace.root).as_posix()
     accepted = accept(read_table(data), part.known.get(target, KnownPart()), file=file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(known_yaml(accepted.known, suite=suite, target=target), encoding="utf-8")
+    _write(path, known_yaml(accepted.known, suite=suite, target=target))
     _tell(accepted, file=file)
 
 
@@ -92,8 +95,22 @@ def write_page(*, into: Path | None, workspace_dir: Path | None, store_url: str 
     if into is None:
         say(text)
         return
-    into.write_text(with_page(into.read_text(encoding="utf-8"), text, file=str(into)), "utf-8")
+    _write(into, with_page(into.read_text(encoding="utf-8"), text, file=str(into)))
     say(f"{into}: written")
+
+
+def _write(path: Path, text: str) -> None:
+    """Put ``text`` there, whole or not at all. Raises StoreError."""
+    temporary = path.with_name(temporary_name())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise disk_error(error, doing="write it", where=path) from error
 
 
 def with_page(document: str, text: str, /, *, file: str) -> str:

@@ -78,6 +78,7 @@ def _check_expectations(workspace: Workspace, manifests: Manifests) -> None:
         targets=manifests.targets.targets,
         compiler=compilers[""],
         compilers=compilers,
+        suites=manifests.suites.values(),
     )
     nodes = [(node.stage, str(node.address)) for node in graph.nodes.values()]
     if lost := unmatched(manifests.expectations, nodes=nodes):

@@ -1,7 +1,7 @@
 """Whether what came out of a test is what the test expects. Pure; numpy only.
 
-The comparison of values is that of onnx's own runner (numpy's ``isclose`` with the test's
-tolerances, NaN equal to NaN), the rest is stricter: element type, shape and emptiness must agree.
+Values are compared with numpy's ``isclose`` and the test's tolerances, NaN equal to NaN, as onnx's
+own runner does (which widens those for bfloat16); element type and shape must agree.
 """
 
 from collections.abc import Sequence

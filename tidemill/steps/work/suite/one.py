@@ -14,6 +14,7 @@ from pathlib import Path
 
 import onnx
 
+from tidemill.errors import FailureClass, WorkError
 from tidemill.steps.work.suite.cases import Case
 from tidemill.steps.work.suite.judge import difference
 
@@ -21,6 +22,8 @@ LONGEST = 240
 _MLIR, _VMFB = "model.mlir", "model.vmfb"
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{4,}")
 _TELLING = re.compile(r"error|assert|unreachable", re.IGNORECASE)
+_DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded")
+_FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM}
 _PLACE = re.compile(r"^(?:\S+:\d+:\d+: |loc\(.*?\): |<unknown>:0: )+")
 
 
@@ -43,14 +46,35 @@ class Way:
 
 
 def through(case: Case, *, way: Way, tell: Callable[[str], None]) -> Outcome:
-    """The outcome of one test; ``tell`` is told what begins. Never raises for the tools' errors."""
+    """The outcome of one test; ``tell`` is told what begins. Never raises for the tools' errors.
+
+    Raises WorkError where it is the host that fails: that says nothing about the test.
+    """
+    try:
+        return _through(case, way=way, tell=tell)
+    except OSError as error:
+        raise host_failed(f"{case.name}: {error}") from error
+
+
+def host_failed(what: str) -> WorkError:
+    """The error that ends the whole step, to be tried again: no table is made of it."""
+    hint = "see to the memory, disk and processes of this host; the next run tries again"
+    return WorkError(FailureClass.INFRASTRUCTURE, what, hint=hint)
+
+
+def from_outside(code: int) -> bool:
+    """Whether a process with this exit status was ended by others, as when memory runs out."""
+    return -code in _FROM_OUTSIDE
+
+
+def _through(case: Case, *, way: Way, tell: Callable[[str], None]) -> Outcome:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tell("import")
         if line := _imported(case, folder):
             return Outcome(outcome="import", line=line)
         tell("compile")
-        if (lost := _compiled(folder, way=way)) is not None:
+        if (lost := _compiled(case.name, folder, way=way)) is not None:
             return lost
         tell("run")
         return _ran(case, folder / _VMFB, way=way)
@@ -66,13 +90,15 @@ def _imported(case: Case, folder: Path) -> str:
     onnx.save(case.model, source)
     try:
         import_tool.main(import_tool.parse_arguments([str(source), "-o", str(folder / _MLIR)]))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the importer's answer
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the system; all else, whatever it is, is the importer's answer
         said = str(error).replace(f"{folder}/", "")
         return first_line(said) or type(error).__name__
     return ""
 
 
-def _compiled(folder: Path, *, way: Way) -> Outcome | None:
+def _compiled(name: str, folder: Path, *, way: Way) -> Outcome | None:
     """What the compiler came to when it made no module; None when it made one."""
     command = [way.compiler, _MLIR, *way.flags, "-o", _VMFB]
     try:
@@ -82,8 +108,12 @@ def _compiled(folder: Path, *, way: Way) -> Outcome | None:
     except subprocess.TimeoutExpired:
         return Outcome(outcome="timeout", line=f"no module after {way.seconds:.0f} s")
     said = done.stderr.decode("utf-8", errors="replace")
+    if done.returncode and (full := _DISK_FULL.search(said)):
+        raise host_failed(f"{name}: the compiler says: {full[0]}")
     if done.returncode < 0:
         ended = f"the compiler ended with {signal.Signals(-done.returncode).name}"
+        if from_outside(done.returncode):
+            raise host_failed(f"{name}: {ended}: it was killed from outside")
         cause = telling_line(said)
         return Outcome(outcome="crash", line=f"{ended}: {cause}" if cause else ended)
     if done.returncode or not (folder / _VMFB).is_file():

@@ -2,7 +2,8 @@
 
 A worker does one piece after another and says what it begins, so that a death can be told of. What
 dies or hangs in a worker that has done other pieces is done once more in a fresh one: only then is
-it the piece's own fault. This process must have one thread only, as it forks.
+it the piece's own fault. A WorkError that a piece raises ends them all. This process must have one
+thread only, as it forks.
 """
 
 import multiprocessing
@@ -14,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
+
+from tidemill.errors import WorkError
 
 Result = TypeVar("Result")
 #: Does piece ``number``; is given what to call with the name of each phase.
@@ -64,7 +67,10 @@ class Pool:
     _again: set[int] = field(default_factory=set)
 
     def each(self, total: int) -> Iterator[tuple[int, Any]]:
-        """(number, result or Death) of every piece from 0 to ``total``, as they end."""
+        """(number, result or Death) of every piece from 0 to ``total``, as they end.
+
+        Raises the first WorkError that a piece raises.
+        """
         self._waiting = deque(range(total))
         try:
             while self._waiting or self._workers:
@@ -127,6 +133,9 @@ class Pool:
         if kind == "phase":
             worker.phase = value
             return
+        if kind == "error":
+            failure, message, hint = value
+            raise WorkError(failure, message, hint=hint)
         number, worker.number = worker.number, -1
         worker.done += 1
         yield number, value
@@ -157,4 +166,9 @@ class Pool:
 def _serve(pipe: "Connection[Any, Any]", work: Work[Any]) -> None:
     """The life of a worker."""
     while (number := pipe.recv()) is not None:
-        pipe.send(("done", work(number, lambda phase: pipe.send(("phase", phase)))))
+        end: tuple[str, Any]
+        try:
+            end = ("done", work(number, lambda phase: pipe.send(("phase", phase))))
+        except WorkError as error:
+            end = ("error", (error.failure, error.message, error.hint))
+        pipe.send(end)

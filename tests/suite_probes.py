@@ -112,6 +112,27 @@ def spoilt(one: Case, *, way: Way = WAY, file_bytes: int | None = None) -> list[
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def killed_worker() -> list[str]:
+    """The class and message of a step of which one worker is killed, again and again."""
+    parts = vars(conformance)
+    parts["cases"] = lambda _kind: [one for one in suite_cases.cases("node") if one.name in REAL]
+
+    def killed(one: Case, *, way: Way, tell: Any) -> Outcome:
+        del way
+        if one.name == "test_and2d":
+            tell("run")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Outcome(outcome="pass")
+
+    parts["through"] = killed
+    fields = {"kind": "node", "flags": [], "device": "local-task", "test_seconds": 300}
+    try:
+        conformance.run(Request(step="conformance", fields=fields))
+    except WorkError as error:
+        return [error.failure, error.message]
+    return ["a table"]
+
+
 def host() -> dict[str, Any]:
     """What becomes of a sound graph on a host that has trouble."""
     relu = [helper.make_node("Relu", ["x"], ["y"])]
@@ -125,6 +146,7 @@ def host() -> dict[str, Any]:
         "full": spoilt(good, way=compiler("full", "echo No space left on device >&2; exit 1")),
         "no process": spoilt(good, way=replace(WAY, compiler=str(Path("absent").absolute()))),
         "no model": spoilt(good, file_bytes=1),
+        "worker": killed_worker(),
         "no MLIR": spoilt(good, file_bytes=small),
     }
 

@@ -125,6 +125,11 @@ def test_a_compiler_that_crashes_by_itself_is_one(host: dict[str, Any]) -> None:
     assert host["SEGV"] == ["outcome", "crash", "the compiler ended with SIGSEGV"]
 
 
+def test_a_worker_that_others_end_is_none_either(host: dict[str, Any]) -> None:
+    words = "test_and2d: the process ended with SIGKILL in run: it was killed from outside"
+    assert host["worker"] == ["infrastructure", words]
+
+
 def test_a_full_disk_and_a_process_that_cannot_start_are_none(host: dict[str, Any]) -> None:
     said = ["infrastructure", "good: the compiler says: No space left on device"]
     assert host["full"] == said

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.small_talker import COMMAND
 from tests.workbench import REPO, Workbench, toolchain
 from tests.workbench_models import TARGETS
 from tidemill.speech.rules import prompt_of, rules_of
@@ -24,16 +25,6 @@ pytestmark = pytest.mark.toolchain
 
 OURS = REPO / "manifests/models/whisper-tiny"
 SENTENCE = "The tide comes in at night and the mill grinds the corn before morning."
-#: IREE's runtime lies in the toolchain's environment; an installed `tidemill[images]` has its own.
-COMMAND = """\
-import sys
-sys.path.append(sys.argv.pop(1))
-from tidemill.cli import main
-try:
-    main()
-finally:
-    print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
-"""
 FRAMEWORKS = {"torch", "transformers", "tokenizers", "luigi", "pydantic", "yaml"}
 PIPELINE = """\
 from pipelines.base import Pipeline

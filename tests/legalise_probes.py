@@ -50,28 +50,54 @@ def _layer_norm(values: torch.Tensor) -> torch.Tensor:
     return nn.functional.layer_norm(values, (384,))
 
 
+def _group_norm(values: torch.Tensor) -> torch.Tensor:
+    return nn.functional.group_norm(values, 2)
+
+
 def _end_states(states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """The state of each row at its greatest id, found from both ends."""
     rows, places = torch.arange(ids.shape[0]), ids.argmax(-1)
     return states[rows, places] + states[rows, places - ids.shape[1]]
 
 
+def _wide_heads(query: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return nn.functional.scaled_dot_product_attention(query, other, other)
+
+
+def _causal_wide_heads(query: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return nn.functional.scaled_dot_product_attention(query, other, other, is_causal=True)
+
+
+def _masked_wide_heads(
+    query: torch.Tensor, other: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    return nn.functional.scaled_dot_product_attention(query, other, other, attn_mask=mask)
+
+
 BITS = torch.tensor([[True, False, True], [True, True, False]])
 NUMBERS = torch.arange(6, dtype=torch.float32).reshape(2, 3) ** 2
 HALF = (torch.arange(4 * 384, dtype=torch.float32).sin().reshape(4, 384) * 3 + 20).to(torch.float16)
-IMAGE = torch.arange(2**17, dtype=torch.float32).sin().reshape(1, 8, 128, 128).add(2).half()
+IMAGE = torch.arange(2**17, dtype=torch.float32).sin().reshape(1, 8, 128, 128).add(2)
 QUERY = torch.arange(160, dtype=torch.float32).sin().reshape(1, 4, 5, 8).to(torch.float16)
 IDS = torch.tensor([[1, 1, 1, 2, 2]])
+HEADS = torch.arange(2 * 64 * 160, dtype=torch.float32).square().sin().reshape(1, 2, 64, 160)
+MASK = torch.arange(64 * 64).reshape(64, 64) % 3 > 0
 STATES = torch.arange(60, dtype=torch.float32).sin().reshape(3, 5, 4)
 WORDS = torch.tensor([[3, 9, 1, 1, 1], [9, 1, 1, 1, 1], [3, 4, 5, 6, 9]])
-CASES: dict[Any, tuple[Callable[..., Any], tuple[torch.Tensor, ...]]] = {
-    aten.__and__.Tensor: (lambda x, y: x & y, (BITS, BITS.flip(0))),
-    aten.concat.default: (lambda x, y: torch.concat([x, y], 1), (NUMBERS, NUMBERS + 1)),
-    aten.diff.default: (lambda x: torch.diff(x, prepend=x[:, :1]), (NUMBERS,)),
-    aten.index.Tensor: (_end_states, (STATES, WORDS)),
-    aten.softmax.int: (_attention, (IDS, QUERY)),
-    aten.layer_norm.default: (_layer_norm, (HALF,)),
-    aten.group_norm.default: (lambda x: nn.functional.group_norm(x, 2), (IMAGE,)),
+#: Of each operator: what of it, a function that uses it, arguments.
+CASES: dict[Any, list[tuple[str, Callable[..., Any], tuple[torch.Tensor, ...]]]] = {
+    aten.__and__.Tensor: [("", lambda x, y: x & y, (BITS, BITS.flip(0)))],
+    aten.concat.default: [("", lambda x, y: torch.concat([x, y], 1), (NUMBERS, NUMBERS + 1))],
+    aten.diff.default: [("", lambda x: torch.diff(x, prepend=x[:, :1]), (NUMBERS,))],
+    aten.index.Tensor: [("", _end_states, (STATES, WORDS))],
+    aten.softmax.int: [("", _attention, (IDS, QUERY))],
+    aten.layer_norm.default: [("", _layer_norm, (HALF,))],
+    aten.group_norm.default: [("", _group_norm, (IMAGE.half(),))],
+    aten.scaled_dot_product_attention.default: [
+        ("", _wide_heads, (HEADS, HEADS.flip(2))),
+        (" causal", _causal_wide_heads, (HEADS, HEADS.flip(2))),
+        (" masked", _masked_wide_heads, (HEADS, HEADS.flip(2), MASK)),
+    ],
 }
 OPEN = {
     aten.index.Tensor: ({0: "size"}, {0: "size"}),
@@ -79,17 +105,22 @@ OPEN = {
 }
 
 
-def look(entry: Legalisation, table: Sequence[Legalisation]) -> dict[str, Any]:
+def look(
+    operator: Any,
+    function: Callable[..., Any],
+    arrays: tuple[torch.Tensor, ...],
+    *,
+    table: Sequence[Legalisation],
+) -> dict[str, Any]:
     """Whether the operator is in the graph, whether that compiles, and how wrong its result is."""
-    function, arrays = CASES[entry.operator]
     exported = torch.export.export(
-        Call(function), arrays, dynamic_shapes=_open(entry.operator), strict=False
+        Call(function), arrays, dynamic_shapes=_open(operator), strict=False
     )
     before = _operators(exported)
     lowered = exported.run_decompositions(decompositions(table))
     found: dict[str, Any] = {
-        "before": entry.operator in before,
-        "after": entry.operator in _operators(lowered),
+        "before": operator in before,
+        "after": operator in _operators(lowered),
     }
     text = str(aot.export(lowered, function_name="main").mlir_module)
     try:
@@ -134,15 +165,20 @@ def _torch(
 
 
 def table() -> dict[str, Any]:
-    """Every entry, with the table and with the table less that entry."""
+    """Every case of every entry, with the table and with the table less that entry."""
     return {
-        str(entry.operator): {
+        f"{entry.operator}{what}": {
             "reason": entry.reason,
-            "with": look(entry, TABLE),
-            "without": look(entry, [other for other in TABLE if other is not entry]),
+            "with": look(entry.operator, function, arrays, table=TABLE),
+            "without": look(entry.operator, function, arrays, table=_less(entry)),
         }
         for entry in TABLE
+        for what, function, arrays in CASES[entry.operator]
     }
+
+
+def _less(entry: Legalisation) -> list[Legalisation]:
+    return [other for other in TABLE if other is not entry]
 
 
 if __name__ == "__main__":

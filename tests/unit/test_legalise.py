@@ -15,9 +15,15 @@ FAILURES = {
     "aten.concat.default": 'name = "torch.aten.concat"',
     "aten.diff.default": 'name = "torch.aten.diff"',
     "aten.index.Tensor": "failed to legalize operation 'torch.aten.index.Tensor_hacked_twin'",
+    "aten.scaled_dot_product_attention.default masked": "'tensor.collapse_shape' op expected",
     "aten.softmax.int": "exceeded stack allocation limit of 32768 bytes",
 }
-WORSE = {"aten.group_norm.default", "aten.layer_norm.default"}
+WORSE = {
+    "aten.group_norm.default",
+    "aten.layer_norm.default",
+    "aten.scaled_dot_product_attention.default",
+    "aten.scaled_dot_product_attention.default causal",
+}
 
 
 @pytest.fixture(scope="module")

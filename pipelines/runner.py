@@ -16,6 +16,7 @@ import luigi.scheduler
 import tasks
 from pipelines.base import Pipeline
 from pipelines.gather import Begun, keep_reports, report_of
+from pipelines.warming import warmed
 from tidemill.channels import latest
 from tidemill.execute import now_text
 from tidemill.graph import NodeId, Selection, select
@@ -50,6 +51,7 @@ class Options:
     scheduler: str = ""
     force: bool = False
     publish: bool = True
+    warm: bool = True
 
 
 def run_pipeline(mill: Mill, pipeline: Pipeline, *, options: Options, view: Feed) -> RunReport:
@@ -141,7 +143,7 @@ def _build(mill: Mill, wanted: set[NodeId], *, options: Options, view: Feed) -> 
         todo = _to_build(mill, wanted)
         before = sum(event.get("outcome") == "lost-input" for event in mill.events())
         mill.cache.forget_listing()  # others are writing
-        with _following(mill, view):
+        with _following(mill, view), warmed(mill, todo if options.warm else []):
             _luigi_with_others(mill, todo, options=options)
         _look_again(mill, wanted)
         lost = sum(event.get("outcome") == "lost-input" for event in mill.events())

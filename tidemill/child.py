@@ -1,7 +1,9 @@
 """One child process, watched: its own session, a time-out, a memory limit, its log, no survivors.
 
-Whatever happens (time-out, too much memory, Ctrl-C, an exception here), the whole process group is
-ended before this returns. If this process itself is killed, the kernel kills the child.
+How it is started is the caller's: ``spawn`` starts a program, ``warm`` has a process fork that has
+imported what the program needs. Whatever happens (time-out, too much memory, Ctrl-C, an exception
+here), the whole process group is ended before this returns. If this process itself is killed, the
+kernel kills the child.
 """
 
 import contextlib
@@ -15,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import psutil
 
@@ -60,20 +62,62 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
 
-def run_child(
-    command: Sequence[str],
-    *,
-    folder: Path,
-    log: Path,
-    environment: Mapping[str, str],
-    limits: ChildLimits,
-    beat: Beat | None = None,
-) -> ChildEnd:
-    """Run ``command`` in ``folder`` with output and error in ``log``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """The wait status of a process, and the most memory that the kernel saw it hold, in bytes."""
 
-    Raises OSError if it cannot start.
-    """
-    started = time.monotonic()
+    status: int
+    peak_memory_bytes: int
+
+
+class Running(Protocol):
+    """A started process, leader of a session and so of a process group of its own."""
+
+    @property
+    def pid(self) -> int: ...  # noqa: D102
+
+    def ended(self) -> Exit | None:
+        """How it ended; None while it runs."""
+        ...
+
+    def reap(self) -> None:
+        """Wait for its end, after its group was killed; nothing where that is known already."""
+        ...
+
+
+class Start(Protocol):
+    """A way to start a command in a folder with output and error in a log. Raises OSError."""
+
+    def __call__(  # noqa: D102
+        self, command: Sequence[str], *, folder: Path, log: Path, environment: Mapping[str, str]
+    ) -> Running: ...
+
+
+class _Spawned:
+    """A program that this process has started itself."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = process.pid
+        # The kernel counts what this process had in memory at the fork as the child's, too.
+        self._inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def ended(self) -> Exit | None:
+        pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+        if not pid:
+            return None
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        peak = usage.ru_maxrss * 1024 if usage.ru_maxrss > self._inherited else 0
+        return Exit(status=status, peak_memory_bytes=peak)
+
+    def reap(self) -> None:
+        self._process.wait()
+
+
+def spawn(
+    command: Sequence[str], *, folder: Path, log: Path, environment: Mapping[str, str]
+) -> Running:
+    """Start ``command`` as a child of this process. Raises OSError if it cannot start."""
     with log.open("wb") as stream:
         process = subprocess.Popen(
             list(command),
@@ -86,39 +130,49 @@ def run_child(
             # Only async-signal-safe work in it.
             preexec_fn=functools.partial(_end_with, os.getpid()),  # noqa: PLW1509
         )
+    return _Spawned(process)
+
+
+def run_child(
+    command: Sequence[str],
+    *,
+    folder: Path,
+    log: Path,
+    environment: Mapping[str, str],
+    limits: ChildLimits,
+    beat: Beat | None = None,
+    start: Start = spawn,
+) -> ChildEnd:
+    """Run ``command`` in ``folder`` with output and error in ``log``.
+
+    Raises OSError if it cannot start.
+    """
+    started = time.monotonic()
+    process = start(command, folder=folder, log=log, environment=environment)
     try:
         return _Watch(process, started=started, limits=limits, beat=beat).until_end()
     finally:
         end_group(process.pid)
-        process.wait()
+        process.reap()
 
 
 class _Watch:
     """Follows one child until it ends or must be ended."""
 
     def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        *,
-        started: float,
-        limits: ChildLimits,
-        beat: Beat | None,
+        self, process: Running, *, started: float, limits: ChildLimits, beat: Beat | None
     ) -> None:
         self.process, self.started, self.limits, self.beat = process, started, limits, beat
         self.peak = 0
-        # The kernel counts what this process had in memory at the fork as the child's, too.
-        self.inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     def until_end(self) -> ChildEnd:
         next_sample = next_beat = self.started
         while True:
-            pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
+            ended = self.process.ended()
             now = time.monotonic()
-            if pid:
-                self.process.returncode = os.waitstatus_to_exitcode(status)
-                if usage.ru_maxrss > self.inherited:
-                    self.peak = max(self.peak, usage.ru_maxrss * 1024)
-                return self._end(self.process.returncode, now)
+            if ended is not None:
+                self.peak = max(self.peak, ended.peak_memory_bytes)
+                return self._end(os.waitstatus_to_exitcode(ended.status), now)
             if now - self.started > self.limits.seconds:
                 return self._ended("timeout", now)
             if now >= next_sample:
@@ -143,7 +197,7 @@ class _Watch:
 
     def _ended(self, ending: Ending, now: float) -> ChildEnd:
         end_group(self.process.pid)
-        self.process.wait()
+        self.process.reap()
         return ChildEnd(
             ending=ending,
             code=signal.SIGKILL,

@@ -15,7 +15,7 @@ from typing import Any
 
 from tidemill.bundle import make_bundle, reproduce_command
 from tidemill.cache import Cache
-from tidemill.child import ChildEnd, ChildLimits, run_child
+from tidemill.child import ChildEnd, ChildLimits, Start, run_child, spawn
 from tidemill.code import fresh_code_digest
 from tidemill.command import child_environment, command_of
 from tidemill.cutting import Cut, cut_out
@@ -69,7 +69,10 @@ class InputLost(TidemillError):  # noqa: N818 - named as BlobDamaged is
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where actions run: the store, the cache over it, the toolchain, and the folder for work."""
+    """Where actions run: the store, the cache over it, the toolchain, and the folder for work.
+
+    ``start`` is how their processes are started.
+    """
 
     store: Store
     cache: Cache
@@ -77,6 +80,7 @@ class Place:
     work: Path
     device_uri: str = ""
     beat: Beat | None = None
+    start: Start = spawn
 
 
 def execute(
@@ -146,6 +150,7 @@ def _run(
             },
             limits=limits,
             beat=on_beat,
+            start=place.start,
         )
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from tidemill.cache import Cache
+from tidemill.child import Start, spawn
 from tidemill.errors import TidemillError
 from tidemill.events import EventLog
 from tidemill.execute import ActionFailed, InputLost, Place, execute
@@ -23,6 +24,7 @@ from tidemill.keys import changed_parts
 from tidemill.manifest.load import Manifests
 from tidemill.records import ActionResult
 from tidemill.states import State, States
+from tidemill.steps.table import STEPS
 from tidemill.store.contract import Store
 from tidemill.store.trouble import disk_error
 from tidemill.toolchain.lock import Lock
@@ -35,7 +37,10 @@ MODULE_FACTS = ("dispatch_count", "executable_count", "transient_bytes")
 
 @dataclass(slots=True, kw_only=True)
 class Mill:
-    """What a pipeline works with. ``folder`` is the local folder of the current run, if any."""
+    """What a pipeline works with. ``folder`` is the local folder of the current run, if any.
+
+    ``warm`` is how, by toolchain, steps start whose imports another process has done.
+    """
 
     workspace: Workspace
     manifests: Manifests
@@ -48,6 +53,7 @@ class Mill:
     device_uri: Callable[[str], str] = lambda _target: ""
     folder: Path | None = None
     forced: frozenset[NodeId] = frozenset()
+    warm: Mapping[str, Start] = field(default_factory=dict)
     _done: set[NodeId] = field(default_factory=set)
     _latest_keys: dict[NodeId, str] | None = None
 
@@ -101,6 +107,7 @@ class Mill:
             environment=self.toolchains.environment(node.toolchain),
             work=self.workspace.work,
             device_uri=self.device_uri(node.device) if node.device != "none" else "",
+            start=self.warm.get(node.toolchain, spawn) if STEPS[node.stage].warm else spawn,
             beat=lambda seconds, memory, line: self.event(
                 "beat", node, seconds=round(seconds, 1), memory_bytes=memory, line=line[:200]
             ),

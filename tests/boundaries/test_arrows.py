@@ -19,7 +19,7 @@ TOPS = ("tidemill", "tasks", "pipelines", "ci")
 LAYERS = (
     "tidemill errors digest interrupts processors sizes",
     "address records sources child code workspace exporters pixels speech texts",
-    "protocol steps store retention diff",
+    "protocol steps store retention diff warm",
     "keeping trust events copies",
     "manifest cache channels failures workfolder toolchain report cutting",
     "graph client ending sweeping compare moves bundle command",

@@ -192,6 +192,7 @@ def _show_plan(nodes: list[dict[str, Any]], *, why: bool, notes: tuple[str, ...]
 @click.option("--retry-failed", is_flag=True, help="Try recorded failures again.")
 @click.option("--offline", is_flag=True, help="Refuse to fetch; everything else runs.")
 @click.option("--no-release", is_flag=True, help="Build only; leave the channel alone.")
+@click.option("--no-warm", is_flag=True, help="Every step imports for itself.")
 @click.option("--no-progress", is_flag=True, help="Plain lines instead of a live view.")
 @json_option
 @workspace_options
@@ -206,6 +207,7 @@ def run(
     retry_failed: bool,
     offline: bool,
     no_release: bool,
+    no_warm: bool,
     no_progress: bool,
     as_json: bool,
     workspace_dir: Path | None,
@@ -228,6 +230,7 @@ def run(
         scheduler=scheduler,
         force=force,
         publish=not no_release,
+        warm=not no_warm,
     )
     with _view(quiet=as_json, progress=not no_progress) as view:
         report = run_pipeline(mill, chosen, options=options, view=view)

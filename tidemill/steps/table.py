@@ -17,13 +17,15 @@ class StepInfo:
     """One stage. ``runner``: our own interpreter, the toolchain's, or its compiler directly.
 
     ``code`` are the modules whose import closure is part of the key; ``tools`` the toolchain
-    packages whose versions are.
+    packages whose versions are. ``warm``: its process spends seconds on imports of a framework and
+    an exporter, so several may be forked from one that has done that.
     """
 
     runner: Runner
     code: tuple[str, ...]
     tools: tuple[str, ...]
     network: bool = False
+    warm: bool = False
 
 
 STEPS: Mapping[Stage, StepInfo] = {
@@ -48,10 +50,13 @@ STEPS: Mapping[Stage, StepInfo] = {
         runner="toolchain",
         code=("tidemill.steps.work.export",),
         tools=("iree-turbine", "iree-base-compiler"),
+        warm=True,
     ),
-    "pack": StepInfo(runner="toolchain", code=("tidemill.steps.work.pack",), tools=("numpy",)),
+    "pack": StepInfo(
+        runner="toolchain", code=("tidemill.steps.work.pack",), tools=("numpy",), warm=True
+    ),
     "reference": StepInfo(
-        runner="toolchain", code=("tidemill.steps.work.reference",), tools=("numpy",)
+        runner="toolchain", code=("tidemill.steps.work.reference",), tools=("numpy",), warm=True
     ),
     "compile": StepInfo(
         runner="iree-compile", code=("tidemill.steps.compile",), tools=("iree-base-compiler",)

@@ -2,10 +2,12 @@
 
 It reads ``request.json``, runs one working half, and leaves ``response.json``: what was made, or a
 classified error (exit code 1). A process that ends without one was killed or has crashed.
+With ``--warm`` it does so once for every request, in a child each (see warm.py).
 """
 
 import importlib
 import importlib.util
+import socket
 import sys
 import traceback
 from pathlib import Path
@@ -135,5 +137,13 @@ def main() -> int:
     return 0
 
 
+def main_warm(descriptor: str, *modules: str) -> None:
+    """Import ``modules`` and fork a child with ``main`` for everyone who asks at the socket."""
+    warm = importlib.import_module("tidemill.steps.work.warm")
+    warm.serve(socket.socket(fileno=int(descriptor)), modules=modules, run=main)
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--warm"]:
+        main_warm(*sys.argv[2:])
     sys.exit(main())

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tests.workbench import REPO, Workbench, toolchain
+from tests.workbench import PIPELINE_MODULES, REPO, Workbench, toolchain
 from tests.workbench_models import TARGETS
 
 PIPELINE = """\
@@ -129,7 +129,7 @@ def make_talker(root: Path) -> Workbench:
     bench = Workbench(root=root, store=root / ".tidemill/store")
     for folder in ("manifests/models/talker", "toolchains", "pipelines"):
         (root / folder).mkdir(parents=True)
-    for name in ("base", "gather", "outcome", "publish", "runner", "__init__"):
+    for name in PIPELINE_MODULES:
         (root / f"pipelines/{name}.py").symlink_to(REPO / f"pipelines/{name}.py")
     for name in ("tasks", "luigi.cfg"):
         (root / name).symlink_to(REPO / name)

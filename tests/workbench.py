@@ -32,6 +32,8 @@ from tidemill.toolchain.lock import read_lock
 from tidemill.trust.documents import decode, told
 
 REPO = Path(__file__).parents[1]
+#: What every pipeline runs on.
+PIPELINE_MODULES = ("base", "gather", "outcome", "publish", "runner", "warming", "__init__")
 TIDEMILL = Path(sys.executable).with_name("tidemill")
 #: Where a test's clients keep what they have seen (tests/conftest.py).
 MEMORY = ("TIDEMILL_CACHE", "TIDEMILL_TRUST")
@@ -86,7 +88,7 @@ class Workbench:
         bench = Workbench(root=root, store=root / ".tidemill/store")
         for folder in ("manifests/models", "toolchains", "pipelines"):
             (root / folder).mkdir(parents=True)
-        for name in ("base", "gather", "outcome", "publish", "runner", "__init__"):
+        for name in PIPELINE_MODULES:
             (root / f"pipelines/{name}.py").symlink_to(REPO / f"pipelines/{name}.py")
         for name, text in PIPELINES.items():
             bench.write(f"pipelines/{name}.py", text)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.workbench import REPO, Workbench
+from tests.workbench import PIPELINE_MODULES, REPO, Workbench
 
 pytestmark = [
     pytest.mark.slow,
@@ -40,7 +40,7 @@ HOUR = 3600
 def workspace(root: Path) -> Workbench:
     """The paged model of this repository alone, its toolchains, and a pipeline of it."""
     bench = Workbench(root=root, store=root / ".tidemill/store")
-    for name in ("base", "gather", "outcome", "publish", "runner", "__init__"):
+    for name in PIPELINE_MODULES:
         bench.write(f"pipelines/{name}.py", (REPO / f"pipelines/{name}.py").read_text())
     bench.write("pipelines/paged.py", PIPELINE)
     (root / "tasks").symlink_to(REPO / "tasks")

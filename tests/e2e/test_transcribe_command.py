@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.small_talker import COMMAND
-from tests.workbench import REPO, Workbench, toolchain
+from tests.workbench import PIPELINE_MODULES, REPO, Workbench, toolchain
 from tests.workbench_models import TARGETS
 from tidemill.speech.rules import prompt_of, rules_of
 from tidemill.speech.vocabulary import Vocabulary, read_vocabulary
@@ -80,7 +80,7 @@ def workspace(root: Path, manifest: dict[str, Any]) -> Workbench:
     bench = Workbench(root=root, store=root / ".tidemill/store")
     for folder in ("manifests/models", "toolchains", "pipelines"):
         (root / folder).mkdir(parents=True)
-    for name in ("base", "gather", "outcome", "publish", "runner", "__init__"):
+    for name in PIPELINE_MODULES:
         (root / f"pipelines/{name}.py").symlink_to(REPO / f"pipelines/{name}.py")
     for name in ("tasks", "luigi.cfg"):
         (root / name).symlink_to(REPO / name)

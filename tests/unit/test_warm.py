@@ -234,3 +234,20 @@ def test_the_warm_process_dies_with_the_run(tmp_path: Path) -> None:
         assert psutil.pid_exists(server)
         holding.kill()
     assert gone(server)
+
+
+def test_where_an_import_starts_a_thread_actions_begin_by_themselves(tmp_path: Path) -> None:
+    (tmp_path / "threading_at_import.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\n"
+    )
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{ENVIRONMENT['PYTHONPATH']}:{tmp_path}"}
+    folder = tmp_path / "warm"
+    folder.mkdir()
+    cold = (sys.executable, "-I", "-c", "print('by itself')")
+    with warm_process(
+        COMMAND, modules=["threading_at_import"], folder=folder, environment=environment
+    ) as warm:
+        end = run(warm, "print('warm')", folder=tmp_path, command=cold)
+    assert end.code == 0
+    assert log_of(tmp_path) == "by itself\n"
+    assert "started a thread" in log_of(folder)

@@ -21,7 +21,8 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -33,12 +34,18 @@ _LARGEST_REQUEST = 1 << 17
 Run = Callable[[], int]
 
 
-def serve(listener: socket.socket, *, modules: Sequence[str], run: Run) -> None:
-    """Import ``modules``, then fork a child that calls ``run`` for every request, for ever."""
+def serve(listener: socket.socket, *, modules: Sequence[str], run: Run) -> NoReturn:
+    """Import ``modules``, then fork a child that calls ``run`` for every request, for ever.
+
+    Exits at once where an import has started a thread: a fork of several threads may hang.
+    """
     for name in modules:
         # What cannot be imported is an action's failure, which says so itself.
         with contextlib.suppress(Exception):
             importlib.import_module(name)
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        listener.close()
+        sys.exit("an import has started a thread: every action imports for itself")
     gc.collect()
     gc.freeze()  # else a child's first collection copies every page
     _Server(listener, run).serve()
@@ -61,7 +68,7 @@ class _Server:
             source.setblocking(False)
             self.selector.register(source, selectors.EVENT_READ)
 
-    def serve(self) -> None:
+    def serve(self) -> NoReturn:
         while True:
             for key, _ in self.selector.select():
                 if key.fileobj is self.listener:
@@ -102,7 +109,7 @@ class _Server:
         with contextlib.suppress(OSError):
             requester.send(str(child).encode())
 
-    def _become(self, request: dict[str, Any]) -> None:
+    def _become(self, request: dict[str, Any]) -> NoReturn:
         """In the child: be the action's process and end with it."""
         parent, code = os.getppid(), 1
         try:

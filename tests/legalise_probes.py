@@ -74,6 +74,10 @@ def _masked_wide_heads(
     return nn.functional.scaled_dot_product_attention(query, other, other, attn_mask=mask)
 
 
+def _grouped_wide_heads(query: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return nn.functional.scaled_dot_product_attention(query, other, other, enable_gqa=True)
+
+
 BITS = torch.tensor([[True, False, True], [True, True, False]])
 NUMBERS = torch.arange(6, dtype=torch.float32).reshape(2, 3) ** 2
 HALF = (torch.arange(4 * 384, dtype=torch.float32).sin().reshape(4, 384) * 3 + 20).to(torch.float16)
@@ -81,7 +85,10 @@ IMAGE = torch.arange(2**17, dtype=torch.float32).sin().reshape(1, 8, 128, 128).a
 QUERY = torch.arange(160, dtype=torch.float32).sin().reshape(1, 4, 5, 8).to(torch.float16)
 IDS = torch.tensor([[1, 1, 1, 2, 2]])
 HEADS = torch.arange(2 * 64 * 160, dtype=torch.float32).square().sin().reshape(1, 2, 64, 160)
-MASK = torch.arange(64 * 64).reshape(64, 64) % 3 > 0
+#: Products of these are beyond float16 before they are scaled.
+LARGE = HEADS + 24
+#: The first query sees nothing.
+MASK = (torch.arange(64 * 64).reshape(64, 64) % 3 > 0) & (torch.arange(64) > 0)[:, None]
 STATES = torch.arange(60, dtype=torch.float32).sin().reshape(3, 5, 4)
 WORDS = torch.tensor([[3, 9, 1, 1, 1], [9, 1, 1, 1, 1], [3, 4, 5, 6, 9]])
 #: Of each operator: what of it, a function that uses it, arguments.
@@ -95,8 +102,10 @@ CASES: dict[Any, list[tuple[str, Callable[..., Any], tuple[torch.Tensor, ...]]]]
     aten.group_norm.default: [("", _group_norm, (IMAGE.half(),))],
     aten.scaled_dot_product_attention.default: [
         ("", _wide_heads, (HEADS, HEADS.flip(2))),
+        (" f16", _wide_heads, (LARGE.half(), LARGE.flip(2).half())),
         (" causal", _causal_wide_heads, (HEADS, HEADS.flip(2))),
         (" masked", _masked_wide_heads, (HEADS, HEADS.flip(2), MASK)),
+        (" grouped", _grouped_wide_heads, (HEADS, HEADS[:, :1].flip(2))),
     ],
 }
 OPEN = {
@@ -181,5 +190,12 @@ def _less(entry: Legalisation) -> list[Legalisation]:
     return [other for other in TABLE if other is not entry]
 
 
+def narrow() -> dict[str, Any]:
+    """Attention of heads that are not wide, which IREE takes as it is."""
+    operator, heads = aten.scaled_dot_product_attention.default, HEADS[..., :128]
+    return look(operator, _wide_heads, (heads, heads.flip(2)), table=TABLE)
+
+
 if __name__ == "__main__":
-    Path("findings.json").write_text(json.dumps({"table": table}[sys.argv[1]]()), encoding="utf-8")
+    found = {"table": table, "narrow": narrow}[sys.argv[1]]()
+    Path("findings.json").write_text(json.dumps(found), encoding="utf-8")

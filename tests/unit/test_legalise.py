@@ -23,6 +23,8 @@ WORSE = {
     "aten.layer_norm.default",
     "aten.scaled_dot_product_attention.default",
     "aten.scaled_dot_product_attention.default causal",
+    "aten.scaled_dot_product_attention.default f16",
+    "aten.scaled_dot_product_attention.default grouped",
 }
 
 
@@ -56,3 +58,9 @@ def test_without_the_entry_the_result_is_much_worse(table: dict[str, Any], opera
 def test_with_the_table_the_result_is_as_good_as_torchs(table: dict[str, Any]) -> None:
     for entry in table.values():
         assert entry["with"]["wrong by"] <= 1.5 * entry["with"]["torch"]
+
+
+def test_narrow_heads_stay_in_one_operator(tmp_path: Path, toolchain_python: Path) -> None:
+    found = probe(toolchain_python, tmp_path, "legalise_probes.py", "narrow")
+    assert (found["before"], found["after"]) == (True, True)
+    assert found["wrong by"] <= 1.5 * found["torch"]

@@ -23,6 +23,7 @@ from tidemill.exporters.trace import DTYPES
 BATCH, LENGTH = 3, 13
 aten = torch.ops.aten
 #: Kept whole: taken apart, from -O1 on their reshapes have sizes that the compiler cannot follow.
+#: Attention of wide heads is taken apart all the same (legalise).
 WHOLE = (
     aten.linear.default,
     aten.matmul.default,

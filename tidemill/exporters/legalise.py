@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from iree.turbine.aot import current_aot_decompositions
 
+from tidemill.errors import FailureClass, WorkError
+
 aten = torch.ops.aten
 HALF_TYPES = (torch.float16, torch.bfloat16)
 #: Attention of heads wider than this is wrong on llvm-cpu.
@@ -124,22 +126,44 @@ def _plain_attention(  # noqa: PLR0917 - the operator's own signature
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """Attention of wide heads by matrix products and a softmax; narrow heads stay as they are."""
+    """Attention of wide heads by matrix products in float32; narrow heads stay as they are.
+
+    As torch does, a query that may see no key gets zeros. Raises WorkError where there is dropout.
+    """
     width = query.shape[-1]
-    if not isinstance(width, int) or width <= WIDEST_HEAD or dropout_p or enable_gqa:
+    if not isinstance(width, int) or width <= WIDEST_HEAD:
         return NotImplemented
-    scores = query @ key.transpose(-2, -1) * (width**-0.5 if scale is None else scale)
-    if is_causal:
-        places = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device)
-        attn_mask = places.tril()
-    if attn_mask is not None:
-        scores = (
-            torch.where(attn_mask, scores, -torch.inf)
-            if attn_mask.dtype == torch.bool
-            else scores + attn_mask
+    if dropout_p:
+        raise WorkError(
+            FailureClass.EXPORT,
+            f"attention of heads of {width} values drops some of its weights",
+            hint="export the model in evaluation mode",
         )
+    if enable_gqa:
+        shared = query.shape[-3] // key.shape[-3]
+        key, value = (each.repeat_interleave(shared, -3) for each in (key, value))
     wide = torch.float32 if query.dtype in HALF_TYPES else query.dtype
-    return scores.softmax(-1, dtype=wide).to(query.dtype) @ value
+    scaled = query.to(wide) * (width**-0.5 if scale is None else scale)
+    scores = scaled @ key.to(wide).transpose(-2, -1)
+    if is_causal:
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device)
+        attn_mask = seen.tril()
+    weights = _masked_softmax(scores, attn_mask)
+    return (weights @ value.to(wide)).to(query.dtype)
+
+
+def _masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """The softmax of the last dimension; zeros where the mask leaves nothing of it."""
+    if mask is None:
+        return scores.softmax(-1)
+    if mask.dtype == torch.bool:
+        scores = torch.where(mask, scores, -torch.inf)
+    else:
+        scores = scores + mask.to(scores.dtype)
+    greatest = scores.amax(-1, keepdim=True)
+    raised = (scores - torch.where(greatest == -torch.inf, 0.0, greatest)).exp()
+    total = raised.sum(-1, keepdim=True)
+    return raised * torch.where(total == 0.0, 1.0, total).reciprocal()
 
 
 TABLE: tuple[Legalisation, ...] = (

@@ -109,6 +109,7 @@ def report_of(mill: Mill, pipeline: Pipeline, *, begun: Begun, publishes: bool) 
         problems=(
             *problems,
             *_said(mill.cache.errors),
+            *mill.troubles,
             *filter(None, (begun.untold,)),
             *published.problems,
         ),

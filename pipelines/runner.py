@@ -143,7 +143,7 @@ def _build(mill: Mill, wanted: set[NodeId], *, options: Options, view: Feed) -> 
         todo = _to_build(mill, wanted)
         before = sum(event.get("outcome") == "lost-input" for event in mill.events())
         mill.cache.forget_listing()  # others are writing
-        with _following(mill, view), warmed(mill, todo if options.warm else []):
+        with warmed(mill, todo if options.warm else []), _following(mill, view):
             _luigi_with_others(mill, todo, options=options)
         _look_again(mill, wanted)
         lost = sum(event.get("outcome") == "lost-input" for event in mill.events())

@@ -56,7 +56,8 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, number)
 
 
-def _end_with(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
+    """As ``die_with_parent``, in a child after its fork: also where ``parent`` is gone already."""
     die_with_parent()
     if os.getppid() != parent:  # it ended before the kernel knew what to do then
         os._exit(1)
@@ -128,7 +129,7 @@ def spawn(
             stderr=subprocess.STDOUT,
             start_new_session=True,
             # Only async-signal-safe work in it.
-            preexec_fn=functools.partial(_end_with, os.getpid()),  # noqa: PLW1509
+            preexec_fn=functools.partial(end_with_parent, os.getpid()),  # noqa: PLW1509
         )
     return _Spawned(process)
 
@@ -147,8 +148,8 @@ def run_child(
 
     Raises OSError if it cannot start.
     """
-    started = time.monotonic()
     process = start(command, folder=folder, log=log, environment=environment)
+    started = time.monotonic()  # what it waited for a warm process is not the action's time
     try:
         return _Watch(process, started=started, limits=limits, beat=beat).until_end()
     finally:

@@ -39,7 +39,8 @@ MODULE_FACTS = ("dispatch_count", "executable_count", "transient_bytes")
 class Mill:
     """What a pipeline works with. ``folder`` is the local folder of the current run, if any.
 
-    ``warm`` is how, by toolchain, steps start whose imports another process has done.
+    ``warm`` is how, by toolchain, steps start whose imports another process has done; ``troubles``
+    are what a person should know of the run and no node tells.
     """
 
     workspace: Workspace
@@ -54,6 +55,7 @@ class Mill:
     folder: Path | None = None
     forced: frozenset[NodeId] = frozenset()
     warm: Mapping[str, Start] = field(default_factory=dict)
+    troubles: tuple[str, ...] = ()
     _done: set[NodeId] = field(default_factory=set)
     _latest_keys: dict[NodeId, str] | None = None
 

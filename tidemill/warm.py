@@ -6,6 +6,7 @@ like any other. Where the warm process cannot be reached, actions start by thems
 """
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -15,11 +16,15 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tidemill.child import Exit, Running, die_with_parent, end_group, spawn
+from tidemill.child import Exit, Running, end_group, end_with_parent, spawn
 
-#: How long to wait for a warm process that is still importing, or for the end of a killed child.
-_PATIENCE_SECONDS = 120
+#: How long to wait for a child of a process that is still importing: longer than it may import.
+_BEGIN_SECONDS = 660
+#: How long a killed child may take to end.
+_END_SECONDS = 30
 _LARGEST_ANSWER = 256
+_GO = b"go"
+LOG = "log.txt"
 
 
 class _Forked:
@@ -38,9 +43,11 @@ class _Forked:
 
     def reap(self) -> None:
         if self.exit is None:
-            self.line.settimeout(_PATIENCE_SECONDS)
-            with contextlib.suppress(TimeoutError):
+            self.line.settimeout(_END_SECONDS)
+            try:
                 self._hear()
+            except TimeoutError:  # the warm process is stopped; closing the line is all there is
+                self.exit = Exit(status=signal.SIGKILL, peak_memory_bytes=0)
         self.line.close()
 
     def _hear(self) -> None:
@@ -56,8 +63,13 @@ class _Forked:
 class Warm:
     """A warm process, as those who want an action run see it; safe across forks."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, address: str, process: subprocess.Popen[bytes] | None = None) -> None:
+        self.address, self._process = address, process
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended by itself. To be asked by the process that started it."""
+        return self._process is not None and self._process.poll() is not None
 
     def start(
         self, command: Sequence[str], *, folder: Path, log: Path, environment: Mapping[str, str]
@@ -69,19 +81,26 @@ class Warm:
         request = {"folder": str(folder), "log": str(log), "environment": dict(environment)}
         line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            line.settimeout(_PATIENCE_SECONDS)
-            line.connect(self.address)
-            line.send(json.dumps(request).encode())
-            pid = int(line.recv(_LARGEST_ANSWER) or b"0")
+            pid = self._begin(line, json.dumps(request).encode())
         except OSError:
             pid = 0
         except BaseException:
-            line.close()  # an interrupt: what may have been begun ends
+            line.close()  # an interrupt: nothing is begun, or it ends
             raise
         if pid:
             return _Forked(line, pid)
         line.close()
         return spawn(command, folder=folder, log=log, environment=environment)
+
+    def _begin(self, line: socket.socket, request: bytes) -> int:
+        """The number of the child that has begun; 0 if there is none."""
+        line.settimeout(_BEGIN_SECONDS)
+        line.connect(self.address)
+        line.send(request)
+        pid = int(line.recv(_LARGEST_ANSWER) or b"0")
+        if pid:
+            line.send(_GO)
+        return pid
 
 
 @contextlib.contextmanager
@@ -95,13 +114,14 @@ def warm_process(
     """Have a process that has imported ``modules`` while the body runs; it imports meanwhile.
 
     ``command`` is that of an action. What the process says is in ``folder``/log.txt. If this
-    process dies, the kernel ends the warm one, and so all of its children.
+    process dies, the kernel ends the warm one, and so all of its children. Raises OSError if it
+    cannot start.
     """
     address = f"\0tidemill-{os.getpid()}-{uuid.uuid4().hex}"  # abstract, see unix(7): no file
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(address)
         listener.listen()
-        with (folder / "log.txt").open("wb") as log:
+        with (folder / LOG).open("wb") as log:
             process = subprocess.Popen(
                 [*command, "--warm", str(listener.fileno()), *modules],
                 cwd=folder,
@@ -111,10 +131,11 @@ def warm_process(
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 pass_fds=[listener.fileno()],
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - async-signal-safe
+                # Only async-signal-safe work in it.
+                preexec_fn=functools.partial(end_with_parent, os.getpid()),  # noqa: PLW1509
             )
     try:
-        yield Warm(address)
+        yield Warm(address, process)
     finally:
         end_group(process.pid)
         process.wait()

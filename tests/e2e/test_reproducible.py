@@ -32,7 +32,7 @@ def test_steps_of_a_run_are_forks_of_a_process_that_ends_with_it(fresh: Workbenc
         for process in psutil.Process(running.pid).children(recursive=True):
             try:
                 parent = process.parent()
-                if parent and parent.pid != running.pid and "--warm" in parent.cmdline():
+                if parent and parent.ppid() == running.pid and "--warm" in parent.cmdline():
                     seen[process.pid] = parent.pid
             except psutil.Error:
                 continue

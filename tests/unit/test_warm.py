@@ -1,12 +1,15 @@
 """A warm process: real forks of it, watched like any child, and nobody left behind."""
 
+import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -31,7 +34,7 @@ def run():
 warm.serve(socket.socket(fileno=int(sys.argv[2])), modules=sys.argv[3:], run=run)
 """
 COMMAND = [sys.executable, "-c", SERVER]
-MODULES = ["fractions", "there.is.no.such.module"]
+MODULES = ["fractions"]
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
@@ -61,6 +64,25 @@ def run(
         limits=limits,
         start=warm.start,
     )
+
+
+COLD = (sys.executable, "-I", "-c", "print('by itself')")
+
+
+def begun_by_itself(
+    folder: Path, *modules: str, environment: Mapping[str, str] = ENVIRONMENT
+) -> str:
+    """Run one action beside a warm process that does not serve; what that said last."""
+    place = folder / "unwilling"
+    place.mkdir()
+    with warm_process(COMMAND, modules=modules, folder=place, environment=environment) as warm:
+        assert run(warm, "print('warm')", folder=folder, command=COLD).code == 0
+        assert log_of(folder) == "by itself\n"
+        deadline = time.monotonic() + 30
+        while not warm.gone and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert warm.gone
+    return log_of(place).splitlines()[-1]
 
 
 def server_of(folder: Path, warm: Warm) -> psutil.Process:
@@ -200,8 +222,7 @@ def test_a_child_dies_with_the_warm_process_and_the_next_begins_by_itself(
     said, _ = watching.communicate(timeout=60)
     assert said.split() == [b"signal", b"9"]
     assert gone(child)
-    cold = (sys.executable, "-I", "-c", "print('by itself')")
-    assert run(warm, "print('warm')", folder=tmp_path, command=cold).code == 0
+    assert run(warm, "print('warm')", folder=tmp_path, command=COLD).code == 0
     assert log_of(tmp_path) == "by itself\n"
 
 
@@ -236,18 +257,95 @@ def test_the_warm_process_dies_with_the_run(tmp_path: Path) -> None:
     assert gone(server)
 
 
-def test_where_an_import_starts_a_thread_actions_begin_by_themselves(tmp_path: Path) -> None:
-    (tmp_path / "threading_at_import.py").write_text(
-        "import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\n"
+def module(folder: Path, text: str) -> dict[str, str]:
+    """Variables with which a module ``odd`` of this text can be imported."""
+    (folder / "odd.py").write_text(text, encoding="utf-8")
+    return {**ENVIRONMENT, "PYTHONPATH": f"{ENVIRONMENT['PYTHONPATH']}:{folder}"}
+
+
+def test_where_an_import_leaves_a_thread_actions_begin_by_themselves(tmp_path: Path) -> None:
+    text = (
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
     )
-    environment = {**ENVIRONMENT, "PYTHONPATH": f"{ENVIRONMENT['PYTHONPATH']}:{tmp_path}"}
-    folder = tmp_path / "warm"
-    folder.mkdir()
-    cold = (sys.executable, "-I", "-c", "print('by itself')")
-    with warm_process(
-        COMMAND, modules=["threading_at_import"], folder=folder, environment=environment
-    ) as warm:
-        end = run(warm, "print('warm')", folder=tmp_path, command=cold)
-    assert end.code == 0
+    said = begun_by_itself(tmp_path, "odd", environment=module(tmp_path, text))
+    assert said == "an import has left a thread running"
+
+
+def test_where_an_import_fails_actions_begin_by_themselves(tmp_path: Path) -> None:
+    said = begun_by_itself(tmp_path, "there.is.no.such.module")
+    assert said == "ModuleNotFoundError: No module named 'there'"
+
+
+def test_where_an_import_never_ends_actions_begin_by_themselves(tmp_path: Path) -> None:
+    text = "import signal, time\nsignal.setitimer(signal.ITIMER_REAL, 0.5)\ntime.sleep(600)\n"
+    text += "print('not reached')\n"
+    place = tmp_path / "unwilling"
+    place.mkdir()
+    environment = module(tmp_path, text)  # its own alarm comes sooner than the one it was given
+    with warm_process(COMMAND, modules=["odd"], folder=place, environment=environment) as warm:
+        assert run(warm, "print('warm')", folder=tmp_path, command=COLD).code == 0
     assert log_of(tmp_path) == "by itself\n"
-    assert "started a thread" in log_of(folder)
+
+
+def test_nothing_is_begun_for_who_has_turned_away(tmp_path: Path) -> None:
+    place = tmp_path / "warm"
+    place.mkdir()
+    environment = module(tmp_path, "import time\ntime.sleep(1.5)\n")
+    with warm_process(COMMAND, modules=["odd"], folder=place, environment=environment) as warm:
+        (tmp_path / "log.txt").write_text("another's", encoding="utf-8")
+        request = {"folder": str(tmp_path), "log": str(tmp_path / "log.txt"), "environment": {}}
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+            line.connect(warm.address)
+            line.send(json.dumps(request).encode())
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        assert run(warm, "pass", folder=elsewhere).code == 0  # asked later, so served later
+        assert log_of(tmp_path) == "another's"
+
+
+def test_a_limit_that_has_passed_at_once_ends_the_child_at_once(warm: Warm, tmp_path: Path) -> None:
+    for _ in range(10):
+        limits = ChildLimits(seconds=0.0, memory_bytes=8 << 30)
+        end = run(warm, "import time; time.sleep(600)", folder=tmp_path, limits=limits)
+        assert end.ending == "timeout"
+
+
+def test_a_stopped_warm_process_does_not_change_how_an_action_ended(
+    warm: Warm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.warm._END_SECONDS", 0.5)
+    server = server_of(tmp_path, warm)
+
+    def beat(_seconds: float, _memory: int) -> None:
+        server.suspend()
+
+    (tmp_path / "program.py").write_text("import time; time.sleep(600)", encoding="utf-8")
+    end = run_child(
+        ["nothing"],
+        folder=tmp_path,
+        log=tmp_path / "log.txt",
+        environment={},
+        limits=ChildLimits(seconds=2, memory_bytes=8 << 30),
+        beat=beat,
+        start=warm.start,
+    )
+    assert end.ending == "timeout"
+
+
+def test_edited_code_is_not_served(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    shutil.copytree(root / "tidemill", tmp_path / "tidemill")
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(tmp_path)}
+    place = tmp_path / "warm"
+    place.mkdir()
+    with warm_process(
+        COMMAND, modules=["tidemill.errors"], folder=place, environment=environment
+    ) as warm:
+        assert run(warm, "print('warm')", folder=tmp_path, command=COLD).code == 0
+        assert log_of(tmp_path) == "warm\n"
+        edited = tmp_path / "tidemill/errors.py"
+        text = edited.read_text(encoding="utf-8")
+        edited.write_text(text, encoding="utf-8")  # there and back again leaves a new stamp
+        assert run(warm, "print('warm')", folder=tmp_path, command=COLD).code == 0
+        assert log_of(tmp_path) == "by itself\n"

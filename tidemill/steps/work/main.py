@@ -11,6 +11,7 @@ import socket
 import sys
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 STEPS = (
     "fetch",
@@ -137,10 +138,11 @@ def main() -> int:
     return 0
 
 
-def main_warm(descriptor: str, *modules: str) -> None:
+def main_warm(descriptor: str, *modules: str) -> NoReturn:
     """Import ``modules`` and fork a child with ``main`` for everyone who asks at the socket."""
-    warm = importlib.import_module("tidemill.steps.work.warm")
-    warm.serve(socket.socket(fileno=int(descriptor)), modules=modules, run=main)
+    from tidemill.steps.work.warm import serve  # noqa: PLC0415 - hardly any process needs it
+
+    serve(socket.socket(fileno=int(descriptor)), modules=modules, run=main)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,18 @@
 """A warm process: it has imported what many actions of a toolchain share, and forks one child each.
 
-``main.py --warm FD MODULE…`` serves the listening socket ``FD``. A request is one packet of JSON:
-the work ``folder``, the ``log`` and the whole ``environment`` of an action. The answers are two
-packets: the child's number, and at its end its wait status and peak memory in kB. A requester that
-hangs up has its child killed, so nobody is left behind when it dies; and children die with this
-process. Every child begins as the fork of a process that has done nothing but import.
+``main.py --warm FD MODULE…`` serves the listening socket ``FD``, one connection an action:
+
+1. the requester sends a packet of JSON: the work ``folder``, the ``log``, the ``environment``;
+2. the child, forked and leader of a session of its own, sends its number, and waits;
+3. the requester sends ``go``, and the child does the action's work;
+4. at its end the warm process sends the wait status and the peak memory in kB.
+
+A requester that hangs up before 3 has nothing done for it, after that its child is killed; so
+nobody is left behind when it dies, and nothing is begun for who has turned elsewhere. Children die
+with this process. Every child begins as the fork of a process that has done nothing but import.
+
+It ends, and actions start by themselves, where that would not be so: when imports fail, take too
+long or leave threads running, and when the imported source files have changed since.
 """
 
 import contextlib
@@ -13,7 +21,7 @@ import gc
 import importlib
 import json
 import os
-import selectors
+import select
 import signal
 import socket
 import struct
@@ -30,96 +38,138 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _CREDENTIALS = struct.Struct("3i")
 #: An environment and two paths are far below it.
 _LARGEST_REQUEST = 1 << 17
+#: A loaded machine with nothing in its page cache took five minutes.
+IMPORT_SECONDS = 600
+GO = b"go"
 
 Run = Callable[[], int]
+Stamps = dict[str, tuple[int, int, int]]
 
 
 def serve(listener: socket.socket, *, modules: Sequence[str], run: Run) -> NoReturn:
-    """Import ``modules``, then fork a child that calls ``run`` for every request, for ever.
-
-    Exits at once where an import has started a thread: a fork of several threads may hang.
-    """
+    """Import ``modules``, then fork a child that calls ``run`` for every request, for ever."""
+    signal.alarm(IMPORT_SECONDS)  # its default is the end: whoever waits starts by itself
+    before = _stamps()
     for name in modules:
-        # What cannot be imported is an action's failure, which says so itself.
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
-    if len(list(Path("/proc/self/task").iterdir())) > 1:
-        listener.close()
-        sys.exit("an import has started a thread: every action imports for itself")
+        importlib.import_module(name)
+    signal.alarm(0)
+    loaded = _stamps(only=frozenset(_loaded_files()))
+    if any(before.get(file) != stamp for file, stamp in loaded.items()):
+        sys.exit("tidemill's own code was edited while it was imported")
+    _join_threads()
     gc.collect()
     gc.freeze()  # else a child's first collection copies every page
-    _Server(listener, run).serve()
+    _Server(listener, run, loaded).serve()
+
+
+def _loaded_files() -> list[str]:
+    ours = (module for name, module in sys.modules.items() if name.partition(".")[0] == "tidemill")
+    return [file for module in ours if (file := getattr(module, "__file__", None))]
+
+
+def _stamps(only: frozenset[str] | None = None) -> Stamps:
+    """When and how each of our source files, or of ``only`` these, was last written."""
+    package = Path(__file__).resolve().parents[2]
+    found = {}
+    for path in package.rglob("*.py") if only is None else map(Path, only):
+        with contextlib.suppress(OSError):
+            state = path.stat()
+            found[str(path)] = (state.st_mtime_ns, state.st_size, state.st_ino)
+    return found
+
+
+def _join_threads() -> None:
+    """Fork once, so that libraries which join their threads then do. Exits if others are left.
+
+    OpenBLAS starts its threads at import and does that. A lock that a thread holds while the
+    process forks stays locked in the child.
+    """
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        sys.exit("an import has left a thread running")
 
 
 class _Server:
     """One loop over new requests, requesters that hang up, and children that end."""
 
-    def __init__(self, listener: socket.socket, run: Run) -> None:
-        self.run = run
-        self.listener = listener
-        self.asking: dict[socket.socket, int] = {}  # requester → its child, 0 before there is one
-        self.selector = selectors.DefaultSelector()
-        self.woken, waker = socket.socketpair()
-        waker.setblocking(False)
+    def __init__(self, listener: socket.socket, run: Run, loaded: Stamps) -> None:
+        self.run, self.listener, self.loaded = run, listener, loaded
+        self.lines: dict[int, socket.socket] = {}  # requesters by descriptor
+        self.children: dict[int, int] = {}  # the child of each, once there is one
+        self.woken, self.waker = socket.socketpair()
+        self.waker.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-        self.waker = waker
+        signal.set_wakeup_fd(self.waker.fileno(), warn_on_full_buffer=False)
+        self.poll = select.poll()
         for source in (listener, self.woken):
             source.setblocking(False)
-            self.selector.register(source, selectors.EVENT_READ)
+            self.poll.register(source, select.POLLIN)
 
     def serve(self) -> NoReturn:
-        while True:
-            for key, _ in self.selector.select():
-                if key.fileobj is self.listener:
-                    self._accept()
-                elif key.fileobj is self.woken:
-                    self.woken.recv(4096)
-                    self._reap()
-                elif isinstance(key.fileobj, socket.socket) and key.fileobj in self.asking:
-                    self._hear(key.fileobj)
+        while self.listener.fileno() >= 0 or self.children:
+            for number, event in self.poll.poll():
+                with contextlib.suppress(OSError):  # what is wrong with one is nothing to others
+                    self._attend(number, hung_up=not event & select.POLLIN)
+        sys.exit("tidemill's own code was edited: what was imported is not what keys say")
+
+    def _attend(self, number: int, *, hung_up: bool) -> None:
+        if number == self.listener.fileno():
+            self._accept()
+        elif number == self.woken.fileno():
+            self.woken.recv(4096)
+            self._reap()
+        elif number in self.lines and (hung_up or number in self.children):
+            self._forget(number)
+        elif number in self.lines:
+            try:
+                self._begin(number)
+            except (OSError, ValueError):  # no process to be had; the requester starts it itself
+                self._forget(number)
 
     def _accept(self) -> None:
-        requester, _ = self.listener.accept()
-        packed = requester.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        line, _ = self.listener.accept()
+        packed = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         if _CREDENTIALS.unpack(packed)[1] != os.getuid():
-            requester.close()
+            line.close()
             return
-        self.asking[requester] = 0
-        self.selector.register(requester, selectors.EVENT_READ)
+        self.lines[line.fileno()] = line
+        self.poll.register(line, select.POLLIN)
 
-    def _hear(self, requester: socket.socket) -> None:
-        try:
-            packet = requester.recv(_LARGEST_REQUEST)
-        except OSError:
-            packet = b""
-        child = self.asking[requester]
-        if packet and not child:
-            self._begin(requester, json.loads(packet))
-        elif not packet:
-            if child:
-                _kill(child)
-            self._forget(requester)
-
-    def _begin(self, requester: socket.socket, request: dict[str, Any]) -> None:
+    def _begin(self, number: int) -> None:
+        request = json.loads(self.lines[number].recv(_LARGEST_REQUEST))
+        if _stamps(only=frozenset(self.loaded)) != self.loaded:
+            self._retire()
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        _LIBC.fflush(None)
+        server = os.getpid()
         child = os.fork()
         if not child:
-            self._become(request)
-        self.asking[requester] = child
-        with contextlib.suppress(OSError):
-            requester.send(str(child).encode())
+            self._become(request, line=self.lines[number], server=server)
+        self.children[number] = child
+        # The child reads ``go`` now; here only the end of the line is of interest.
+        self.poll.modify(number, 0)
 
-    def _become(self, request: dict[str, Any]) -> NoReturn:
+    def _become(self, request: dict[str, Any], *, line: socket.socket, server: int) -> NoReturn:
         """In the child: be the action's process and end with it."""
-        parent, code = os.getppid(), 1
+        code = 1
         try:
             os.setsid()
             _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
+            if os.getppid() != server:
                 os._exit(1)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self._close()
+            line.setblocking(True)
+            line.send(str(os.getpid()).encode())
+            if line.recv(len(GO)) != GO:
+                os._exit(1)
+            for other in (self.listener, self.woken, self.waker, *self.lines.values()):
+                other.close()
             _settle(request)
             code = self.run()
         except BaseException:  # noqa: BLE001 - the border of the process
@@ -128,12 +178,8 @@ class _Server:
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
                 sys.stderr.flush()
+                _LIBC.fflush(None)
             os._exit(code)
-
-    def _close(self) -> None:
-        self.selector.close()
-        for open_one in (self.listener, self.woken, self.waker, *self.asking):
-            open_one.close()
 
     def _reap(self) -> None:
         while True:
@@ -143,15 +189,28 @@ class _Server:
                 return
             if not child:
                 return
-            for requester in [one for one, its in self.asking.items() if its == child]:
+            for number in [number for number, its in self.children.items() if its == child]:
+                del self.children[number]
                 with contextlib.suppress(OSError):
-                    requester.send(f"{status} {usage.ru_maxrss}".encode())
-                self._forget(requester)
+                    self.lines[number].send(f"{status} {usage.ru_maxrss}".encode())
+                self._forget(number)
 
-    def _forget(self, requester: socket.socket) -> None:
-        del self.asking[requester]
-        self.selector.unregister(requester)
-        requester.close()
+    def _retire(self) -> None:
+        """Begin nothing more; what runs goes on."""
+        if self.listener.fileno() >= 0:
+            self.poll.unregister(self.listener)
+            self.listener.close()
+        for number in self.lines.keys() - self.children.keys():
+            self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        """Close a line, and end the child at it."""
+        self.poll.unregister(number)
+        if child := self.children.pop(number, 0):
+            for end in (os.killpg, os.kill):  # it may not lead a group yet
+                with contextlib.suppress(ProcessLookupError):
+                    end(child, signal.SIGKILL)
+        self.lines.pop(number).close()
 
 
 def _settle(request: dict[str, Any]) -> None:
@@ -167,10 +226,3 @@ def _settle(request: dict[str, Any]) -> None:
     os.environ.update(request["environment"])
     tempfile.tempdir = None  # it was looked up under the variables of before
     del sys.argv[1:]
-
-
-def _kill(child: int) -> None:
-    """End a child and its group; it may not have become the leader of one yet."""
-    for end in (os.killpg, os.kill):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            end(child, signal.SIGKILL)

@@ -5,13 +5,12 @@ Behind TIDEMILL_TEST_SHARKTANK_TOOLCHAIN, which `make test-long` sets: the envir
 
 import json
 import os
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.workbench import PIPELINE_MODULES, REPO, Workbench
+from tests.paged_chain import FILE, MODEL, agreement, run, verdict, workspace
+from tests.workbench import REPO, Workbench
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,58 +20,13 @@ pytestmark = [
     ),
 ]
 
-MODEL, FILE = "tiny-llama-paged", "manifests/models/tiny-llama-paged.yaml"
 NARROWED = ("int8", "int8_rows", "fp8", "fp8_attention")
-PIPELINE = """\
-from pipelines.base import Pipeline
-from tidemill.policy import Policy
-
-PIPELINE = Pipeline(
-    name="paged",
-    about="one model",
-    channel="paged",
-    policy=Policy(required=("*/*/*/cpu",), on_failure="carry"),
-)
-"""
-HOUR = 3600
-
-
-def workspace(root: Path) -> Workbench:
-    """The paged model of this repository alone, its toolchains, and a pipeline of it."""
-    bench = Workbench(root=root, store=root / ".tidemill/store")
-    for name in PIPELINE_MODULES:
-        bench.write(f"pipelines/{name}.py", (REPO / f"pipelines/{name}.py").read_text())
-    bench.write("pipelines/paged.py", PIPELINE)
-    (root / "tasks").symlink_to(REPO / "tasks")
-    (root / "luigi.cfg").symlink_to(REPO / "luigi.cfg")
-    shutil.copytree(REPO / "toolchains", root / "toolchains")
-    shutil.copytree(REPO / f"manifests/models/{MODEL}", root / f"manifests/models/{MODEL}")
-    for file in (FILE, "manifests/targets.yaml"):
-        shutil.copy(REPO / file, root / file)
-    return bench
-
-
-def run(bench: Workbench, *more: str, expect: int = 0) -> dict[str, str]:
-    """``stage:component/target`` → outcome of a run of the pipeline."""
-    process = bench.start("run", "paged", "--json", "--workers", "1", *more)
-    out, err = process.communicate(timeout=HOUR)
-    assert process.returncode == expect, out + err
-    return {
-        f"{node['stage']}:{node['address'].removeprefix(f'{MODEL}/').replace('/f32-bs4', '')}": (
-            node["outcome"]
-        )
-        for node in json.loads(out)["nodes"]
-    }
-
-
-def verdict(bench: Workbench, component: str) -> Any:
-    record = bench.record("validate", f"{MODEL}/{component}/f32-bs4/cpu")
-    return record["facts"]["verdict"]
-
-
-def agreement(told: Any) -> dict[str, float]:
-    (sample,) = told["samples"]
-    return {output["name"]: output["top1"] for output in sample["outputs"]}
+#: What manifests/expectations.yaml has reasons for.
+LOST = {
+    "compile:fp8_attention/gfx942": "expected-failure",
+    "validate:fp8_attention/gfx942": "blocked",
+    "validate:fp8_fused/cpu": "expected-failure",
+}
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +35,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     bench = workspace(tmp_path_factory.mktemp("chain") / "work")
     outcomes = run(bench)
     lost = {name: word for name, word in outcomes.items() if word not in ("built", "unvalidated")}
-    assert lost == {}
+    assert lost == LOST
     return bench
 
 
 def test_every_intermediate_is_in_the_store(built: Workbench) -> None:
-    at = f"{MODEL}/fp8_attention/f32-bs4"
+    at = f"{MODEL}/fp8_fused/f32-bs4"
     made = {
         (stage, output["name"])
         for stage in ("quantize", "pack", "export")

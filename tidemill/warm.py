@@ -78,6 +78,7 @@ class Warm:
 
         Raises OSError if that cannot be started either.
         """
+        log.write_bytes(b"")  # there even if the child is ended before it has begun
         request = {"folder": str(folder), "log": str(log), "environment": dict(environment)}
         line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:

@@ -169,6 +169,15 @@ def test_too_much_memory_ends_the_child(warm: Warm, tmp_path: Path) -> None:
     assert end.peak_memory_bytes > 200 << 20
 
 
+def test_a_child_that_is_ended_before_it_has_begun_leaves_a_log(warm: Warm, tmp_path: Path) -> None:
+    for _ in range(10):
+        (tmp_path / "log.txt").unlink(missing_ok=True)
+        limits = ChildLimits(seconds=60, memory_bytes=1 << 20)
+        end = run(warm, "import time; time.sleep(600)", folder=tmp_path, limits=limits)
+        assert end.ending == "memory"
+        assert log_of(tmp_path) == ""
+
+
 def test_peak_memory_is_what_the_child_held(warm: Warm, tmp_path: Path) -> None:
     end = run(warm, "held = b'x' * (300 << 20)", folder=tmp_path)
     assert 300 << 20 <= end.peak_memory_bytes < 600 << 20

@@ -6,7 +6,7 @@ import pkgutil
 from pipelines.base import Pipeline
 from tidemill.errors import UsageError
 
-_NOT_PIPELINES = {"base", "gather", "outcome", "publish", "runner"}
+_NOT_PIPELINES = {"base", "gather", "outcome", "publish", "runner", "warming"}
 
 
 def names() -> list[str]:

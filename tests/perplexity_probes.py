@@ -1,6 +1,7 @@
-"""The perplexity of datasets by our own reader, for tests/e2e/test_brevitas_algorithms.py.
+"""What our own reader finds in datasets, for tests/e2e/test_brevitas_algorithms.py.
 
-Called with ``name=path`` for each. The text is drawn as Brevitas draws it, the rest is ours.
+Called with ``name=path`` for each: its perplexity, and which layers have narrowed weights and which
+of those a bias. The text is drawn as Brevitas draws it, the rest is ours.
 """
 
 import json
@@ -20,7 +21,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer
 from tidemill.exporters.brevitas_llm import write_texts
 from tidemill.exporters.llama_config import normalised
 from tidemill.exporters.quantised_llama import narrow
-from tidemill.exporters.shark_dataset import read_dataset
+from tidemill.exporters.shark_dataset import Dataset, read_dataset
 
 MODEL = Path(__file__).parent.parent / "manifests/models/tiny-llama-paged"
 #: Of the manifest: samples, and tokens in each.
@@ -41,7 +42,7 @@ def texts() -> list[torch.Tensor]:
         seqlen=LENGTH,
         split="validation",
     )
-    return [one["input_ids"].reshape(1, -1) for one in drawn]
+    return [torch.tensor(one["input_ids"]).reshape(1, -1) for one in drawn]
 
 
 def perplexity(model: Any, samples: list[torch.Tensor]) -> float:
@@ -54,17 +55,34 @@ def perplexity(model: Any, samples: list[torch.Tensor]) -> float:
     return float(torch.stack(losses).mean().exp())
 
 
-def model_of(path: Path) -> Any:
+def model_of(dataset: Dataset) -> Any:
     """transformers' Llama that computes what a dataset says."""
     raw = json.loads((MODEL / "config.json").read_text(encoding="utf-8"))
     config = CONFIG_MAPPING["llama"].from_dict(normalised(raw))
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
-    narrow(model, read_dataset(path), dtype=torch.float32)
+    narrow(model, dataset, dtype=torch.float32)
     return model
 
 
-if __name__ == "__main__":
+def layers(dataset: Dataset) -> dict[str, list[str]]:
+    """Those with narrowed weights, and those of them with a bias that is not zero."""
+    narrowed = sorted(name.removesuffix(".weight") for name in dataset.narrowed)
+    biases = {name: dataset.tensors.get(f"{name}.bias") for name in narrowed}
+    biased = [name for name, bias in biases.items() if bias is not None and bool(bias.any())]
+    return {"narrowed": narrowed, "biased": biased}
+
+
+def main() -> None:
+    """Write findings.json."""
     samples = texts()
-    given = dict(word.split("=", 1) for word in sys.argv[1:])
-    findings = {name: perplexity(model_of(Path(path)), samples) for name, path in given.items()}
+    findings: dict[str, Any] = {}
+    for word in sys.argv[1:]:
+        name, path = word.split("=", 1)
+        dataset = read_dataset(Path(path))
+        found = perplexity(model_of(dataset), samples)
+        findings[name] = {"perplexity": found, **layers(dataset)}
     Path("findings.json").write_text(json.dumps(findings), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -84,8 +84,8 @@ def dataset(bench: Workbench, name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def perplexities(built: Built, tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
-    """What our own reader makes of each dataset on the held-out text."""
+def readings(built: Built, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What our own reader finds in each dataset; perplexity is on the held-out text."""
     datasets = [f"{name}={built.bench.blob(dataset(built.bench, name))}" for name in ALGORITHMS]
     python = Path(os.environ["TIDEMILL_TEST_SHARKTANK_TOOLCHAIN"])
     folder = tmp_path_factory.mktemp("perplexity")
@@ -112,8 +112,20 @@ def test_the_algorithm_changes_the_numbers(built: Built, name: str) -> None:
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_dataset_is_as_good_as_brevitas_measured(
-    built: Built, perplexities: dict[str, float], name: str
+    built: Built, readings: dict[str, Any], name: str
 ) -> None:
-    """What an algorithm does to the model in memory and not to the file would be seen here."""
+    """What an algorithm does to the model in memory and not to the file may be seen here.
+
+    The limit is what rounding does: with embeddings moved by a millionth, int8 by rows without any
+    algorithm has perplexities from 1726.9 to 1730.7 in six draws, and 1732.9 with them unmoved.
+    """
     told = verdict(built.bench, name)["quantisation"]["perplexity"]
-    assert perplexities[name] == pytest.approx(told["narrowed"], rel=1e-3)
+    assert readings[name]["perplexity"] == pytest.approx(told["narrowed"], rel=4e-3)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_biases_of_bias_correction_are_in_the_dataset(readings: dict[str, Any], name: str) -> None:
+    """Brevitas' own export drops them, which no verdict and not every perplexity shows."""
+    found, corrected = readings[name], "bias_correction" in ALGORITHMS[name][1]
+    assert found["narrowed"]
+    assert found["biased"] == (found["narrowed"] if corrected else [])

@@ -14,6 +14,7 @@ ALL = (
     shims.FLOAT_ATTENTION,
     shims.QUANTISED_ATTENTION,
     shims.EQUALISED_LAYERS,
+    shims.LAYER_BIASES,
 )
 LOCK = read_lock(Path(__file__).parents[2] / "toolchains/sharktank.lock")
 

@@ -114,6 +114,24 @@ def _equalised_layers() -> None:
     main.gguf_mapping = mapping
 
 
+def _layer_biases() -> None:
+    """Export the biases of quantised layers: usually only layers without parts keep theirs."""
+    from brevitas.export.shark.handler import SharkLinearQuant  # noqa: PLC0415
+    from sharktank.types import DefaultPrimitiveTensor  # noqa: PLC0415
+
+    usual = SharkLinearQuant.forward
+
+    def forward(self: Any, values: Any) -> Any:
+        if self.module.bias is not None:
+            name = f"{self.layer_name}.bias"
+            # Copied: the layer's own may be unloaded when the call is over.
+            bias = self.module.bias.detach().clone()
+            self.shared_dict[name] = DefaultPrimitiveTensor(name=name, data=bias)
+        return usual(self, values)
+
+    SharkLinearQuant.forward = forward
+
+
 def lifted(name: str) -> str:
     """The name of a tensor of an equalised layer as if the layer stood by itself.
 
@@ -200,4 +218,13 @@ EQUALISED_LAYERS = Shim(
     before="0.13.5",
     why="its shark export has a handler of layers whose inputs are multiplied, and never uses it",
     install=_equalised_layers,
+)
+LAYER_BIASES = Shim(
+    name="layer-biases",
+    package="brevitas",
+    first="0.13.4",
+    before="0.13.5",
+    why="its shark export drops the biases of quantised layers, and so all that bias correction"
+    " does",
+    install=_layer_biases,
 )

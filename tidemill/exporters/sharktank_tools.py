@@ -13,13 +13,18 @@ from typing import Any
 from tidemill.exporters.sharktank_shims import (
     EQUALISED_LAYERS,
     FLOAT_ATTENTION,
+    LAYER_BIASES,
     MLIR_ISINSTANCE,
     QUANTISED_ATTENTION,
     apply,
 )
 
 #: What a flag of Brevitas needs, so that an export without it depends on no repair.
-_NEEDED = {"--quant-sdpa": QUANTISED_ATTENTION, "--act-equalization": EQUALISED_LAYERS}
+_NEEDED = {
+    "--quant-sdpa": QUANTISED_ATTENTION,
+    "--act-equalization": EQUALISED_LAYERS,
+    "--bias-corr": LAYER_BIASES,
+}
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 
 

@@ -20,7 +20,7 @@ pytestmark = [
     ),
 ]
 
-NARROWED = ("int8", "int8_rows", "int8_tuned", "fp8", "fp8_attention")
+NARROWED = ("int8", "int8_rows", "fp8", "fp8_attention")
 #: What manifests/expectations.yaml has reasons for.
 LOST = {
     "compile:fp8_attention/gfx942": "expected-failure",
@@ -69,7 +69,7 @@ def test_the_float_model_is_transformers_own_in_every_token(built: Workbench) ->
 def test_narrowed_models_are_what_their_datasets_say(built: Workbench, component: str) -> None:
     told = verdict(built, component)
     assert told["holds"], told["reasons"]
-    assert min(agreement(told).values()) >= 0.95
+    assert min(agreement(told).values()) >= told["contract"]["top1"] >= 0.9
 
 
 @pytest.mark.parametrize("component", NARROWED)

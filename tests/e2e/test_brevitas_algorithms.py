@@ -36,10 +36,6 @@ ALGORITHMS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpfq": ("int8_rows", {"gpfq": {}}),
     "qronos": ("int8_rows", {"qronos": {}}),
     "bias": ("int8_rows", {"bias_correction": True}),
-    "tuned": (
-        "int8",
-        {"smoothquant": {"alpha": 0.5}, "gptq": {"act_order": True}, "bias_correction": True},
-    ),
     "rotated": ("int8_rows", {"rotation": "fused", "magr": {}, "gptq": {"act_order": True}}),
     "fp8_gptq": ("fp8", {"gptq": {}, "bias_correction": True}),
 }

@@ -109,6 +109,22 @@ def test_a_traceback_is_in_the_log(warm: Warm, tmp_path: Path) -> None:
     assert log_of(tmp_path).endswith("ValueError: not this\n")
 
 
+def test_a_log_that_cannot_be_written_is_told_by_the_exit_status(
+    warm: Warm, tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text("raise ValueError('nobody can read this')")
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    end = run_child(
+        ["nothing"],
+        folder=tmp_path,
+        log=tmp_path / "log.txt",
+        environment={},
+        limits=AMPLE,
+        start=warm.start,
+    )
+    assert (end.ending, end.code) == ("exit", 120)
+
+
 def test_a_child_has_the_imports_its_own_folder_and_nothing_of_the_server(
     warm: Warm, tmp_path: Path
 ) -> None:

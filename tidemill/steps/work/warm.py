@@ -41,6 +41,8 @@ _LARGEST_REQUEST = 1 << 17
 #: A loaded machine with nothing in its page cache took five minutes.
 IMPORT_SECONDS = 600
 GO = b"go"
+#: How the interpreter ends where it cannot write its output to the end (``Py_FinalizeEx``).
+UNFLUSHED = 120
 
 Run = Callable[[], int]
 Stamps = dict[str, tuple[int, int, int]]
@@ -173,13 +175,10 @@ class _Server:
             _settle(request)
             code = self.run()
         except BaseException:  # noqa: BLE001 - the border of the process
-            traceback.print_exc()
+            with contextlib.suppress(OSError):
+                traceback.print_exc()
         finally:
-            with contextlib.suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
-                _LIBC.fflush(None)
-            os._exit(code)
+            os._exit(code if _flushed() else UNFLUSHED)
 
     def _reap(self) -> None:
         while True:
@@ -211,6 +210,16 @@ class _Server:
                 with contextlib.suppress(ProcessLookupError):
                     end(child, signal.SIGKILL)
         self.lines.pop(number).close()
+
+
+def _flushed() -> bool:
+    """Write what is left of the log. False if that cannot be done: the disk is full."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        return False
+    return bool(_LIBC.fflush(None) == 0)
 
 
 def _settle(request: dict[str, Any]) -> None:

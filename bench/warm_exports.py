@@ -2,11 +2,13 @@
 
     make setup toolchain && .venv/bin/python bench/warm_exports.py [--model M] [--rounds N]
 
-Every side builds all exports of one model into an empty store. Rounds alternate. Processor seconds
-are those of the whole process tree, as the kernel counted them.
+Every side builds all exports of one model into an empty store; which one begins alternates. A run
+that could not be warm says so among its problems, and ends this. Processor seconds are those of the
+whole process tree, as the kernel counted them.
 """
 
 import argparse
+import json
 import resource
 import statistics
 import subprocess
@@ -25,9 +27,14 @@ def run(model: str, *, workers: int, warm: bool) -> tuple[float, float]:
         command = [sys.executable, "-m", "tidemill", "run", "nightly", "--no-progress"]
         chosen = ["--stage", "export", "--model", model, "--workers", str(workers)]
         how = [] if warm else ["--no-warm"]
-        subprocess.run(
-            [*command, *chosen, *how, "--store", store], cwd=REPO, check=True, capture_output=True
+        done = subprocess.run(
+            [*command, *chosen, *how, "--json", "--store", store],
+            cwd=REPO,
+            check=True,
+            capture_output=True,
         )
+    if problems := json.loads(done.stdout)["problems"]:
+        raise SystemExit(problems)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return time.perf_counter() - started, processor
@@ -36,15 +43,15 @@ def run(model: str, *, workers: int, warm: bool) -> tuple[float, float]:
 def main() -> None:
     """Print each round and the medians of the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", default="sd15")
+    parser.add_argument("--model", default="sd-small")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     ratios = []
     for number in range(options.rounds):
-        warm, cold = (
-            run(options.model, workers=options.workers, warm=warm) for warm in (True, False)
-        )
+        order = (True, False) if number % 2 else (False, True)
+        took = {way: run(options.model, workers=options.workers, warm=way) for way in order}
+        warm, cold = took[True], took[False]
         ratios.append((warm[0] / cold[0], warm[1] / cold[1]))
         print(
             f"round {number + 1}: warm {warm[0]:.0f} s ({warm[1]:.0f} s of processors),"

@@ -151,14 +151,27 @@ def test_a_host_that_is_lost_in_a_compile_is_replaced_by_the_other(
     assert again.built == set()
 
 
+def in_short(reports: list[dict[str, Any]]) -> str:
+    """What did not go well, by host: pytest would cut the whole reports."""
+    return "\n".join(
+        f"{report['problems']} "
+        + ", ".join(
+            f"{node['stage']}:{node['address']} {node['outcome']} {node.get('reason', '')}"
+            for node in report["nodes"]
+            if node["outcome"] not in {"built", "reused", "unvalidated"}
+        )
+        for report in reports
+    )
+
+
 def test_two_hosts_share_a_run_and_both_end_well(
     hosts: tuple[Workbench, Workbench], scheduler: str
 ) -> None:
     run = ("run", "small", "--workers", "1", "--json", "--scheduler", scheduler)
     started = [bench.start(*run) for bench in hosts]
     told = [process.communicate(timeout=240) for process in started]
-    assert [process.returncode for process in started] == [0, 0], told
     reports = [json.loads(out) for out, _ in told]
+    assert [process.returncode for process in started] == [0, 0], in_short(reports)
     assert {report["release"] for report in reports} == {reports[0]["release"]}
     built = [name for bench in hosts for name in built_by(bench)]
     assert len(built) == len(set(built)), "something was built twice"

@@ -21,7 +21,7 @@ pytestmark = [
     ),
 ]
 
-NARROWED = ("int8", "int8_rows", "fp8", "fp8_attention")
+NARROWED = ("int8", "int8_rows", "int8_smooth", "int8_tuned", "fp8", "fp8_attention")
 #: What manifests/expectations.yaml has reasons for.
 LOST = {
     "compile:fp8_attention/gfx942": "expected-failure",

@@ -77,7 +77,7 @@ def entries(path: Path) -> dict[str, bytes]:
 
 
 def run_on_cpu(mlir: Path, irpa: Path, *arrays: Any) -> Any:
-    """Compile for the portable cpu target and call ``main``."""
+    """Compile for the portable cpu target and call ``main``; several results as a list."""
     flat = compiler.compile_file(str(mlir), input_type="auto", extra_args=CPU)
     config = runtime.Config("local-sync")
     index = runtime.ParameterIndex()
@@ -88,7 +88,8 @@ def run_on_cpu(mlir: Path, irpa: Path, *arrays: Any) -> Any:
         runtime.VmModule.copy_buffer(config.vm_instance, flat),
         config=config,
     )[-1]
-    return module.main(*arrays).to_host()
+    result = module.main(*arrays)
+    return [one.to_host() for one in result] if isinstance(result, tuple) else result.to_host()
 
 
 def encoder() -> Findings:

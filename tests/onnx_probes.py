@@ -122,5 +122,85 @@ def refusals(path: Path) -> dict[str, Any]:
     }
 
 
+def write_constants(path: Path) -> None:
+    """y = x @ matrix + bias, and a table; another bias where x's sum is negative.
+
+    All weights are Constant nodes, unnamed as exporters of ONNX files leave them. Those of the two
+    branches have one name. The table is an output itself.
+    """
+
+    def constant(name: str, values: Any) -> Any:
+        return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(values))
+
+    def branch(name: str, values: Any, result: str) -> Any:
+        out = helper.make_tensor_value_info(result, TensorProto.FLOAT, [240])
+        add = helper.make_node("Add", ["::weight", "matrix_row"], [result])
+        return helper.make_graph([constant("::weight", values), add], name, [], [out])
+
+    row = MATRIX.reshape(240)
+    zero = numpy_helper.from_array(np.zeros((), dtype=np.float32))
+    nodes = [
+        constant("::matrix", MATRIX),
+        constant("matrix_row", row),
+        constant("table", row[::-1].copy()),
+        helper.make_node("MatMul", ["x", "::matrix"], ["product"]),
+        helper.make_node("ReduceSum", ["product"], ["sum"], keepdims=0),
+        helper.make_node("Constant", [], ["zero"], value=zero),
+        helper.make_node("Less", ["sum", "zero"], ["negative"]),
+        helper.make_node(
+            "If",
+            ["negative"],
+            ["side"],
+            then_branch=branch("then", row * 2, "one"),
+            else_branch=branch("else", row * 3, "other"),
+        ),
+    ]
+    outputs = [("product", ["n", 30]), ("side", [240]), ("table", [240])]
+    graph = helper.make_graph(
+        nodes,
+        "constants",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+
+
+def constants() -> dict[str, Any]:
+    """Weights that are Constant nodes: what is asked for, packed, meant and computed."""
+    path = Path("constants.onnx")
+    write_constants(path)
+    inputs = (InputSpec(name="x", dtype="f32", shape=("n", 8)),)
+    changes: dict[str, Any] = {
+        "inputs": inputs, "dynamic": {"n": Dimension(min=1, max=8)}, "weights": {"c.onnx": path},
+    }  # fmt: skip
+    spec = spec_for(path, **changes)
+    EXPORTER.export(spec, Path("a.mlir"))
+    EXPORTER.export(spec, Path("b.mlir"))
+    EXPORTER.pack(spec, Path("model.irpa"))
+    x = SIGNAL.reshape(-1, 8)[:5]
+    before = ReferenceEvaluator(onnx.load(path))
+    program = EXPORTER.program(spec, "f32")
+    means = []
+    for values in (x, -x):
+        both = zip(before.run(None, {"x": values}), program([values]), strict=True)
+        means += [bool(np.array_equal(one, other)) for one, other in both]
+    inside = spec_for(path, **changes, options={"external_elements": 1000})
+    EXPORTER.export(inside, Path("inside.mlir"))
+    stored = entries(Path("model.irpa"))
+    results = run_on_cpu(Path("a.mlir"), Path("model.irpa"), x)
+    pairs = zip(results, before.run(None, {"x": x}), strict=True)
+    return {
+        "asked": sorted(parameters_of(Path("a.mlir"))),
+        "stored": {name: len(data) for name, data in stored.items()},
+        "bits": stored["__matrix"] == MATRIX.tobytes(),
+        "same": Path("a.mlir").read_bytes() == Path("b.mlir").read_bytes(),
+        "means": means,
+        "inside": sorted(parameters_of(Path("inside.mlir"))),
+        "error": max(float(np.abs(one - two).max()) for one, two in pairs),
+    }
+
+
 if __name__ == "__main__":
-    Path("findings.json").write_text(json.dumps({"model": model}[sys.argv[1]]()), encoding="utf-8")
+    probes = {"model": model, "constants": constants}
+    Path("findings.json").write_text(json.dumps(probes[sys.argv[1]]()), encoding="utf-8")

@@ -15,6 +15,39 @@ def found(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> d
     return probe(toolchain_python, tmp_path_factory.mktemp("o"), "onnx_probes.py", "model")
 
 
+@pytest.fixture(scope="module")
+def constants(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> dict[str, Any]:
+    return probe(toolchain_python, tmp_path_factory.mktemp("c"), "onnx_probes.py", "constants")
+
+
+def test_weights_that_are_constants_are_packed_under_their_names(
+    constants: dict[str, Any],
+) -> None:
+    """Those of two branches have one name in the file, and the importer makes up all names."""
+    assert constants["asked"] == sorted(constants["stored"])
+    assert constants["stored"] == {
+        "__matrix": 960,
+        "matrix_row": 960,
+        "table.1": 960,
+        "__weight.1": 960,
+        "__weight.2": 960,
+    }
+    assert constants["bits"]
+    assert constants["same"]
+
+
+def test_constants_that_were_lifted_mean_what_they_meant(constants: dict[str, Any]) -> None:
+    assert constants["means"] == [True] * 6
+
+
+def test_constants_below_the_threshold_stay_in_the_mlir(constants: dict[str, Any]) -> None:
+    assert constants["inside"] == []
+
+
+def test_a_compiled_model_takes_its_constants_from_the_archive(constants: dict[str, Any]) -> None:
+    assert constants["error"] < 1e-5
+
+
 def test_the_public_function_is_main_whatever_the_graph_is_called(found: dict[str, Any]) -> None:
     assert found["main"]
 

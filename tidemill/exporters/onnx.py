@@ -1,9 +1,9 @@
 """Models that come as ONNX files, through IREE's ``iree-import-onnx``.
 
 Not weightless: architecture and weights are one file, the one in role ``weights``. Initializers
-with at least ``options.external_elements`` (100) elements become external parameters, scope
-``model``; smaller ones, which often are shapes and axes, stay in the MLIR, where the compiler can
-fold them.
+and constants with at least ``options.external_elements`` (100) elements become external parameters,
+scope ``model``; smaller ones, which often are shapes and axes, stay in the MLIR, where the compiler
+can fold them.
 
 The public function is ``main``. Inputs must be those of the graph, by name, in its order; a fixed
 size in the manifest replaces an open one of the graph. The opset is raised to ``options.opset``
@@ -26,6 +26,7 @@ from tidemill.errors import FailureClass, WorkError
 from tidemill.exporters.base import Array, Exporter, InputSpec, Program, Spec
 from tidemill.exporters.irpa import Entry, write_archive
 from tidemill.exporters.mlir import SCOPE, require_parameters
+from tidemill.exporters.onnx_constants import elements, lift
 from tidemill.exporters.onnx_reference import evaluator, graphs, widened
 
 OPSET = 17
@@ -76,7 +77,7 @@ class OnnxExporter:
                 raise _fault(
                     f"iree-import-onnx cannot import the model: {_first(error)}"
                 ) from error
-        require_parameters(target, (tensor.name for tensor in prepared.external))
+        _require_parameters(target, prepared.external)
         return {
             "parameters": len(prepared.external),
             "parameter_bytes": sum(len(_bytes(tensor)) for tensor in prepared.external),
@@ -120,7 +121,6 @@ def prepare(spec: Spec) -> Prepared:
     model = _read(spec.weights)
     _bind_inputs(model, spec.inputs)
     model.graph.name = "main"
-    _name_initializers(model)
     opset = int(spec.options.get("opset", OPSET))
     try:
         if _opset_of(model) < opset:
@@ -131,10 +131,22 @@ def prepare(spec: Spec) -> Prepared:
             hint="set `options.opset` to the model's own",
         ) from error
     threshold = int(spec.options.get("external_elements", EXTERNAL_ELEMENTS))
-    external = tuple(
-        tensor for tensor in model.graph.initializer if int(np.prod(tensor.dims)) >= threshold
-    )
+    lift(model, threshold=threshold)
+    _name_initializers(model)
+    external = tuple(tensor for tensor in model.graph.initializer if elements(tensor) >= threshold)
     return Prepared(model=model, external=external, threshold=threshold)
+
+
+def _require_parameters(mlir: Path, external: Sequence[TensorProto]) -> None:
+    try:
+        require_parameters(mlir, (tensor.name for tensor in external))
+    except WorkError as error:
+        raise _fault(
+            error.message,
+            hint="the importer took other weights out of the graph than this exporter knows of:"
+            " a fault of ours, please report the file; until then options.external_elements with"
+            " a number above all of theirs keeps them in the MLIR",
+        ) from error
 
 
 def _read(files: Mapping[str, Path]) -> ModelProto:

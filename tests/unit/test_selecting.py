@@ -1,15 +1,19 @@
 """What is said of filters that name nothing: which one, what looks like it, and who has it."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.unit.made import MODEL, graph_of, write_workspace
+from tidemill.cli.produce import _having
 from tidemill.cli.selecting import named_nodes
 from tidemill.errors import UsageError
 from tidemill.graph import Graph, Selection
 from tidemill.graph_build import build_graph
 from tidemill.manifest.load import load_manifests
+from tidemill.workspace import find_workspace
 
 ELSEWHERE = {("model", "sd15"): ["nightly"], ("target", "tpu"): ["nightly", "pictures"]}
 
@@ -103,3 +107,21 @@ def test_a_selection_that_names_something_is_what_it_was(graph: Graph) -> None:
         "export:tiny/encoder/f16",
         "export:tiny/encoder/f32",
     }
+
+
+@pytest.mark.parametrize(
+    ("axis", "pattern", "pipelines"),
+    [
+        ("model", "sd15", ["nightly"]),
+        ("model", "sd-sm*", ["nightly", "pictures"]),
+        ("model", "sd1", []),
+        ("target", "gfx942", ["nightly", "smoke"]),
+        ("target", "gfx943", []),
+    ],
+)
+def test_the_pipelines_of_this_checkout_say_what_they_take(
+    axis: str, pattern: str, pipelines: list[str]
+) -> None:
+    workspace = find_workspace(start=Path(__file__).parents[2])
+    mill: Any = SimpleNamespace(workspace=workspace, manifests=load_manifests(workspace.root))
+    assert _having(mill, axis, pattern) == pipelines

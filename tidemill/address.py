@@ -5,13 +5,16 @@ three parts only. Pure: no disk, no store.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from tidemill.errors import UsageError
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _SHAPE = "model/component/variant/target"
+_CLOSEST = 4
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,3 +70,11 @@ def matches(pattern: str, address: str) -> bool:
     return len(segments) <= len(parts) and all(
         fnmatchcase(part, segment) for part, segment in zip(parts, segments, strict=False)
     )
+
+
+def closest(text: str, known: Iterable[str], *, noun: str = "addresses") -> str:
+    """A hint for who typed what is not there: the few of ``known`` that look most like it."""
+    names = sorted(set(known))
+    close = ", ".join(get_close_matches(text, names, n=_CLOSEST, cutoff=0)) or "none"
+    few = len(names) <= _CLOSEST
+    return f"its {noun}: {close}" if few else f"the closest of its {len(names)} {noun}: {close}"

@@ -98,7 +98,9 @@ def follow(one: "Handed", ids: Sequence[int], *, sizes: CacheSizes, device: str)
             f"{one.address} was released without VMFB or parameters",
             hint="name an address with a target, of a release that has both",
         )
-    model = CompiledModel(Program(Device(device), vmfb=one.vmfb, irpa=one.irpa), sizes=sizes)
+    on_cpu = f"{one.address.rpartition('/')[0]}/cpu --device local-task"
+    program = Program(Device(device, instead=on_cpu), vmfb=one.vmfb, irpa=one.irpa)
+    model = CompiledModel(program, sizes=sizes)
     prompt = np.array([ids], dtype=np.int64)
     for best in greedy(model, prompt, np.array([len(ids)], dtype=np.int64)):
         yield int(best[0])

@@ -111,20 +111,32 @@ def test_doctor_and_toolchain_list_say_that_the_toolchain_is_built(built: Workbe
         ),
         (
             ("run", "small", "--model", "minilm"),
-            "error: nothing fits that selection\n  There are 7 addresses, such as tiny/files,"
-            " tiny/net/f32, tiny/net/f32/cpu, tiny/net/f32/gfx942, twin/files, twin/net/f32.\n",
+            "error: --model minilm fits nothing in small\n  its models: twin, tiny\n",
         ),
         (
-            ("explain", "tiny/nothing"),
-            "error: no node of pipeline nightly has the address tiny/nothing\n",
+            ("plan", "small", "--model", "lm"),
+            "error: lm is not in small; language, nightly have it\n"
+            "  look at it: tidemill plan language --model lm\n",
+        ),
+        (
+            ("explain", "tiny/nothing", "--pipeline", "one"),
+            "error: no node of pipeline one has the address tiny/nothing\n"
+            "  its addresses: tiny/net/f32, tiny/files, tiny/net/f32/gfx942, tiny/net/f32/cpu\n",
+        ),
+        (
+            ("explain", "tiny/net/f32/cpu", "--pipeline", "one", "--stage", "export"),
+            "error: tiny/net/f32/cpu has no stage export\n  its stages: compile, validate\n",
         ),
         (
             ("log", "tiny/nothing"),
             "error: tiny/nothing is neither a key nor an address with a known key in a run on this"
-            " machine\n  `tidemill explain ADDRESS` shows keys.\n",
+            " machine\n  the closest of its ",
         ),
         (("repro", "0" * 64), "error: the store has no action with the key 000000000000\n"),
-        (("show", "tiny/nothing"), "error: nothing released has the address tiny/nothing\n"),
+        (
+            ("show", "tiny/nothing"),
+            "error: nothing released has the address tiny/nothing\n  the closest of its ",
+        ),
         (("pull", "tiny", "--to", "out"), "error: give either --channel or --release\n"),
         (
             ("report", "--run", "none", "--to", "out"),

@@ -57,6 +57,38 @@ def test_the_environment_or_the_option_names_a_store_outside_a_checkout(
     )
 
 
+def test_what_is_not_released_is_told_with_the_closest_addresses(
+    shop: Shop, tmp_path: Path
+) -> None:
+    url = str(shop.root)
+    closest = "the closest of its 7 addresses: "
+    call(tmp_path, "ls", store=url)  # what is said when a store is first seen is not said again
+    listed = call(tmp_path, "ls", "minilmm/*", store=url)
+    assert listed.stdout == ""
+    assert listed.stderr.splitlines() == [
+        "nothing released matches 'minilmm/*'",
+        f"  {closest}minilm/encoder/f32, minilm/encoder/f16, minilm/encoder/f32/cpu,"
+        " minilm/encoder/f16/cpu",
+    ]
+    data = call(tmp_path, "ls", "minilmm/*", "--json", store=url)
+    assert (data.stdout, data.stderr) == ("[]\n", listed.stderr)
+    shown = call(tmp_path, "show", "minilm/encodr/f16/cpu", store=url, expect=2)
+    assert shown.stdout == ""
+    assert shown.stderr.splitlines() == [
+        "error: nothing released has the address minilm/encodr/f16/cpu",
+        f"  {closest}minilm/encoder/f16/cpu, minilm/encoder/f32/cpu, minilm/encoder/f16,"
+        " minilm/encoder/f16/gfx942",
+    ]
+
+
+def test_sizes_are_spelled_as_in_the_report_of_a_run(shop: Shop, tmp_path: Path) -> None:
+    data = bytes(1_234_567)
+    shop.add("stories/decode/f16/cpu", "vmfb", digest=shop.store.put_bytes(data), size=len(data))
+    shop.publish()
+    table = call(tmp_path, "ls", "stories/decode/f16", store=str(shop.root)).stdout
+    assert " 1.2 MB " in table.splitlines()[1]
+
+
 def test_ls_show_and_pull_say_what_a_module_holds_for(shop: Shop, tmp_path: Path) -> None:
     verdict = {"holds": True, "kind": "full", "holds_for": "rows of equal length"}
     (at,) = (n for n, one in enumerate(shop.artifacts) if one.file == MODULE)

@@ -44,12 +44,14 @@ def released(folder: Path, **files: bytes) -> Shop:
     return shop
 
 
-def refused(shop: Shop, folder: Path, *, prompt: str = "the mill", expect: int = 2) -> list[str]:
+def refused(
+    shop: Shop, folder: Path, *more: str, prompt: str = "the mill", expect: int = 2
+) -> list[str]:
     """The error and its hint."""
     beside = toolchain().python.parents[1] / "lib/python3.11/site-packages"
     command = [sys.executable, "-c", COMMAND, str(beside), "generate", f"{VARIANT}/cpu"]
     done = subprocess.run(
-        [*command, "--prompt", prompt, "--channel", "smoke", "--store", str(shop.root)],
+        [*command, "--prompt", prompt, "--channel", "smoke", "--store", str(shop.root), *more],
         cwd=folder,
         env={**os.environ, "COLUMNS": "160"},
         capture_output=True,
@@ -124,3 +126,10 @@ def test_a_module_that_cannot_be_loaded_is_a_matter_of_the_tool(
     message = refused(shop, tmp_path, expect=3)[-2]
     assert message.startswith("error: ")
     assert " cannot be loaded: " in message
+
+
+def test_without_the_device_an_address_for_the_cpu_is_named(tmp_path: Path, words: bytes) -> None:
+    shop = released(tmp_path, **ALL, config=config(), tokenizer=words)
+    message, hint = refused(shop, tmp_path, "--device", "hip://no-such-device", expect=5)[-2:]
+    assert message.startswith("error: there is no hip://no-such-device device here: ")
+    assert hint == f"run on a host that has one, or take {VARIANT}/cpu --device local-task"

@@ -78,11 +78,37 @@ def test_another_release_with_the_same_files_says_so() -> None:
     assert in_short(again) == "Files: no files changed, 3 as before."
 
 
-def test_a_first_release_says_so() -> None:
-    first = msgspec.structs.replace(CHANGED, before="")
-    assert title(first) == f"the first release, {AFTER[:12]}"
-    assert in_short(first) == f"Files: {FILES}."
-    assert tool_lines(first) == []
+def added(address: str, kind: str, *names: str) -> ArtifactChange:
+    return change(
+        address, kind, *(difference(name, None, "a" * 64) for name in names), change="added"
+    )
+
+
+FIRST = ReleaseDiff(
+    before="",
+    after=AFTER,
+    tools=(difference("torch", None, "2.13"),),
+    artifacts=(added("m/net/f32", "mlir", "digest"), added("m/net/f32/cpu", "vmfb", "digest")),
+)
+
+
+def test_a_first_release_says_so_in_one_line_without_rows() -> None:
+    assert title(FIRST) == f"the first release, {AFTER[:12]}"
+    assert in_short(FIRST) == "First release of the channel: 2 artifacts."
+    assert tool_lines(FIRST) == []
+    assert change_rows(FIRST) == ()
+    report = sample_report(changes=FIRST)
+    assert "\n\nFirst release of the channel: 2 artifacts.\n\n" in job_summary(report)
+    assert "| artifact | kind |" not in job_summary(report)
+    assert "<p>First release of the channel: 2 artifacts.</p>" in page(report)
+    assert "added" not in page(report).partition('id="matrix"')[0].partition("</style>")[2]
+
+
+def test_a_first_release_counts_apart_what_could_not_be_made() -> None:
+    lost = msgspec.structs.replace(
+        FIRST, artifacts=(*FIRST.artifacts, added("m/net/f16/cpu", "vmfb", "status"))
+    )
+    assert in_short(lost) == "First release of the channel: 2 artifacts, 1 not made."
 
 
 def test_a_row_tells_sizes_with_their_ratio_and_the_rest_in_words() -> None:

@@ -3,6 +3,7 @@
 import io
 import shlex
 
+import msgspec
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
@@ -16,6 +17,8 @@ from tests.reports import (
     sample_report,
 )
 from tidemill.records import RunReport
+from tidemill.report.html import page
+from tidemill.report.markdown import job_summary
 from tidemill.report.rows import rows
 from tidemill.report.terminal import table
 
@@ -134,3 +137,28 @@ def test_an_empty_run_has_no_table() -> None:
         "nightly passed",
         "0 built, 0 reused, 0 failed, 0 unvalidated in 7m 07s",
     ]
+
+
+def test_a_run_without_validation_calls_nothing_unvalidated() -> None:
+    whole = sample_report()
+    compiled = tuple(node for node in whole.nodes if node.stage != "validate")
+    artifacts = tuple(
+        msgspec.structs.replace(one, status="unvalidated", verdict=None)
+        for one in whole.artifacts
+        if one.kind != "verdict"
+    )
+    part = sample_report(nodes=compiled, artifacts=artifacts, release="", channel="", sequence=0)
+    lines = drawn(part, width=200).splitlines()
+    (line,) = [one for one in lines if one.startswith("minilm/encoder/f32/cpu  ") and "vmfb" in one]
+    assert line.split()[1:4] == ["vmfb", "not", "judged"]
+    assert [one for one in lines if "unvalidated" in one] == [
+        "35 built, 9 reused, 1 failed, 0 unvalidated, 1 expected failure in 7m 07s"
+    ]
+    assert "- not judged, 1.0 MB" in job_summary(part)
+    assert "unvalidated" not in page(part).partition("<main>")[2]
+
+
+def test_a_run_that_could_not_validate_still_says_unvalidated() -> None:
+    lines = drawn(sample_report(), width=200).splitlines()
+    (line,) = [one for one in lines if one.startswith("minilm/encoder/f32/gfx942 ")]
+    assert line.split()[1:3] == ["vmfb", "unvalidated"]

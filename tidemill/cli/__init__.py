@@ -42,7 +42,7 @@ COMMANDS = {
     "gc": ("retention", "gc", "Show, mark and remove what nothing keeps any more."),
     "pin": ("retention", "pin", "Keep a release or an address from gc."),
     "report": ("inspect", "report", "Write a run's reports to a folder."),
-    "doctor": ("workspace", "doctor", "Say what this host can do and what is missing."),
+    "doctor": ("doctor", "doctor", "Say what this host can do and what is missing."),
 }
 
 

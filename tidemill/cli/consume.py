@@ -8,20 +8,27 @@ import click
 from rich.table import Table
 
 from tidemill.cli.benchmarks import benchmarks_of
-from tidemill.cli.listing import Listed, bound_of, released, store_of
+from tidemill.cli.listing import (
+    Listed,
+    bound_of,
+    closest_released,
+    fitting,
+    released,
+    store_of,
+)
 from tidemill.cli.output import (
     complain,
     console,
     json_option,
     say,
     say_json,
-    size_text,
     workspace_options,
 )
 from tidemill.digest import Digest
 from tidemill.errors import ExitCode, StoreError, UsageError
 from tidemill.records import ActionResult, Artifact
 from tidemill.report.benchmarks import lines, measured
+from tidemill.report.text import size_text
 
 
 @click.command()
@@ -38,12 +45,16 @@ def ls(
     store_url: str | None,
 ) -> None:
     """List released artifacts whose address fits PATTERN (model/component/variant/target)."""
-    listed = released(
-        store_of(workspace_dir, store_url), pattern, channel=channel, workspace_dir=workspace_dir
-    )
+    store = store_of(workspace_dir, store_url)
+    known = released(store, channel=channel, workspace_dir=workspace_dir)
+    listed = fitting(known, pattern)
+    if not listed:
+        complain(f"nothing released matches {pattern!r}", hint=closest_released(known, pattern))
     if as_json:
         fields = ("address", "kind", "digest", "size", "status", "key", "file", "reason", "rung")
         say_json([one.as_dict(fields) for one in listed])
+        return
+    if not listed:
         return
     shown = Table(box=None, pad_edge=False)
     for heading in ("address", "kind", "file", "size", "status", "digest", "channel"):
@@ -83,9 +94,12 @@ def show(
 ) -> None:
     """Show the artifacts of ADDRESS (globs allowed): digests, verdicts, keys, tools."""
     store = store_of(workspace_dir, store_url)
-    found = released(store, address, channel=channel, workspace_dir=workspace_dir)
+    known = released(store, channel=channel, workspace_dir=workspace_dir)
+    found = fitting(known, address)
     if not found:
-        raise UsageError(f"nothing released has the address {address}")
+        raise UsageError(
+            f"nothing released has the address {address}", hint=closest_released(known, address)
+        )
     modules = {one.artifact.digest for one in found if one.artifact.kind == "vmfb"}
     benchmarks = benchmarks_of(store, modules - {""}) if modules - {""} else {}
     if as_json:

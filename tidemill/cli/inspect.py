@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from tidemill.address import matches
+from tidemill.address import closest, matches
 from tidemill.cli.output import (
     console,
     json_option,
@@ -19,6 +19,7 @@ from tidemill.cli.output import (
 )
 from tidemill.cli.produce import open_selected, toolchain_option
 from tidemill.errors import UsageError
+from tidemill.graph import Graph
 from tidemill.records import STAGES, RunReport
 from tidemill.report import write_reports
 from tidemill.report.terminal import table
@@ -40,7 +41,9 @@ def last_report(workspace: Workspace, *, pipeline: str = "", run: str = "") -> R
         if not pipeline or report.pipeline == pipeline:
             return report
     wanted = f"run {run}" if run else f"run of pipeline {pipeline}" if pipeline else "run"
-    raise UsageError(f"no {wanted} on this machine", hint="Run one: tidemill run PIPELINE")
+    raise UsageError(
+        f"no {wanted} on this machine", hint=f"Run one: tidemill run {pipeline or 'PIPELINE'}"
+    )
 
 
 @click.command()
@@ -97,12 +100,24 @@ def explain(
             }
         )
     if not explained:
-        raise UsageError(f"no node of pipeline {pipeline} has the address {address}")
+        raise _unexplained(mill.graph, address, stage=stage, pipeline=pipeline)
     if as_json:
         say_json(explained)
         return
     for item in explained:
         _say_explained(item)
+
+
+def _unexplained(graph: Graph, address: str, *, stage: str | None, pipeline: str) -> UsageError:
+    """What to say where no node is meant: the stage may be wrong, or the address."""
+    here = [node for node in graph.nodes.values() if matches(address, str(node.address))]
+    if here:
+        stages = ", ".join(one for one in STAGES if any(node.stage == one for node in here))
+        return UsageError(f"{address} has no stage {stage}", hint=f"its stages: {stages}")
+    return UsageError(
+        f"no node of pipeline {pipeline} has the address {address}",
+        hint=closest(address, (str(node.address) for node in graph.nodes.values())),
+    )
 
 
 def _say_explained(item: dict[str, Any]) -> None:

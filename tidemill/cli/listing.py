@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tidemill import channels
-from tidemill.address import matches
+from tidemill.address import closest, matches
 from tidemill.cli.output import complain, workspace_of
 from tidemill.client import resolve
 from tidemill.client.trusting import open_trust
@@ -38,8 +38,15 @@ class Listed:
 
 def store_of(workspace_dir: Path | None, store_url: str | None) -> Store:
     """The store to read. It must be there already; a checkout is needed only to find it."""
-    url = store_url or os.environ.get("TIDEMILL_STORE")
-    return open_store(url or workspace_of(workspace_dir, None).store_url, must_exist=True)
+    if url := store_url or os.environ.get("TIDEMILL_STORE"):
+        return open_store(url, must_exist=True)
+    url = workspace_of(workspace_dir, None).store_url
+    if not Path(url).exists():
+        # Nobody named this store, so nobody mistyped it.
+        raise UsageError(
+            "nothing was built in this checkout yet", hint="make smoke (or tidemill run smoke)"
+        )
+    return open_store(url, must_exist=True)
 
 
 def trust_of(workspace_dir: Path | None, store: Store) -> "Trust":
@@ -60,10 +67,8 @@ def bound_of(verdict: Mapping[str, Any] | None) -> str:
     return f"for {bound}" if bound else ""
 
 
-def released(
-    store: Store, pattern: str = "*", *, channel: str, workspace_dir: Path | None
-) -> list[Listed]:
-    """The artifacts of a channel's head, or of the heads of all channels, that fit ``pattern``.
+def released(store: Store, *, channel: str, workspace_dir: Path | None) -> list[Listed]:
+    """The artifacts of a channel's head, or of the heads of all channels.
 
     A file that channels have with the same bytes and the same status appears once. Raises
     ChannelRefused for what this machine may not believe.
@@ -75,8 +80,17 @@ def released(
     found: dict[tuple[str, str, str], tuple[Artifact, list[str]]] = {}
     for name in names:
         for item in resolve(store, channel=name, trust=trust).release.artifacts:
-            if matches(pattern, item.address):
-                key = (item.file, item.digest, item.status)
-                found.setdefault(key, (item, []))[1].append(name)
+            key = (item.file, item.digest, item.status)
+            found.setdefault(key, (item, []))[1].append(name)
     listed = [Listed(item, ",".join(sorted(set(having)))) for item, having in found.values()]
     return sorted(listed, key=lambda one: (one.artifact.address, one.artifact.file, one.channel))
+
+
+def fitting(listed: Sequence[Listed], pattern: str) -> list[Listed]:
+    """Those whose address ``pattern`` picks."""
+    return [one for one in listed if matches(pattern, one.artifact.address)]
+
+
+def closest_released(listed: Sequence[Listed], pattern: str) -> str:
+    """A hint where ``pattern`` picks nothing."""
+    return closest(pattern, (one.artifact.address for one in listed))

@@ -60,13 +60,3 @@ def workspace_options(command: Command) -> Command:
 def workspace_of(workspace_dir: Path | None, store_url: str | None) -> Workspace:
     """The workspace that the options name."""
     return find_workspace(start=workspace_dir, store=store_url)
-
-
-def size_text(size: int) -> str:
-    """A size for people."""
-    value = float(size)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:  # noqa: PLR2004
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.2f} GiB"

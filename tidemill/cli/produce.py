@@ -1,16 +1,16 @@
 """plan, run, release: the producer's commands."""
 
-import functools
+import fnmatch
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.table import Table
 from rich.text import Text
 
 from tidemill.cli.output import (
+    Command,
     complain,
     console,
     json_option,
@@ -18,42 +18,15 @@ from tidemill.cli.output import (
     workspace_of,
     workspace_options,
 )
+from tidemill.cli.selecting import named_nodes, selection_options
 from tidemill.errors import ExitCode, UsageError
-from tidemill.graph import NodeId, Selection, select
+from tidemill.graph import NodeId, Selection
 from tidemill.mill import Mill
 from tidemill.opening import open_mill
-from tidemill.records import STAGES, RunReport
+from tidemill.records import RunReport
 from tidemill.report.live import NullView, open_view
 from tidemill.report.terminal import table
 from tidemill.workspace import Workspace
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-_SELECTED = ("model", "component", "variant", "target")
-
-
-def selection_options(command: Command) -> Command:
-    """--model, --component, --variant, --target (shell-style patterns) and --stage.
-
-    The command gets them together as ``selection``.
-    """
-
-    @functools.wraps(command)
-    def selecting(*args: Any, stage: str | None, **options: Any) -> Any:
-        parts = {name: options.pop(name) for name in _SELECTED}
-        return command(*args, selection=Selection(stage=stage or "", **parts), **options)
-
-    wrapped: Any = selecting
-    for name in reversed(_SELECTED):
-        wrapped = click.option(
-            f"--{name}",
-            multiple=True,
-            metavar="G",
-            help=f"Only this {name}; globs allowed, may be repeated.",
-        )(wrapped)
-    selected: Command = click.option(
-        "--stage", type=click.Choice(STAGES), default=None, help="Only up to this stage."
-    )(wrapped)
-    return selected
 
 
 def toolchain_option(command: Command) -> Command:
@@ -89,16 +62,23 @@ def open_selected(
     return mill, chosen
 
 
-def named_nodes(mill: Mill, selection: Selection) -> set[NodeId]:
+def _named(mill: Mill, selection: Selection, *, pipeline: str) -> set[NodeId]:
     """The nodes that a selection names. Raises UsageError when it names none."""
-    named = select(mill.graph, selection)
-    if not named:
-        addresses = sorted({str(node.address) for node in mill.graph.nodes.values()})
-        raise UsageError(
-            "nothing fits that selection",
-            hint=f"There are {len(addresses)} addresses, such as {', '.join(addresses[:6])}.",
-        )
-    return named
+    return named_nodes(
+        mill.graph,
+        selection,
+        pipeline=pipeline,
+        having=lambda axis, pattern: _having(mill, axis, pattern),
+    )
+
+
+def _having(mill: Mill, axis: str, pattern: str) -> list[str]:
+    """The pipelines that take a model or a target of that name."""
+    package, manifests = pipelines_of(mill.workspace), mill.manifests
+    known = {"model": {*manifests.models, *manifests.suites}, "target": manifests.targets.targets}
+    fitting = set(fnmatch.filter(known[axis], pattern))
+    taken = {name: getattr(package.load(name), f"{axis}s") for name in package.names()}
+    return [name for name, of in taken.items() if fitting & set(fitting if of is None else of)]
 
 
 _STATE_STYLES = {"up-to-date": "green", "build": "yellow", "blocked": "dim"}
@@ -126,7 +106,7 @@ def plan(
     """Show what `run PIPELINE` would do, and build nothing. A damaged blob goes to quarantine."""
     workspace = workspace_of(workspace_dir, store_url)
     mill, _ = open_selected(workspace, pipeline, toolchain=toolchain, retry_failed=retry_failed)
-    wanted = mill.graph.ancestors(named_nodes(mill, selection))
+    wanted = mill.graph.ancestors(_named(mill, selection, pipeline=pipeline))
     nodes = []
     for name, node in mill.graph.nodes.items():
         if name in wanted:
@@ -220,7 +200,7 @@ def run(
     )
     from pipelines.runner import Options, default_workers, run_pipeline  # noqa: PLC0415
 
-    named = named_nodes(mill, selection)
+    named = _named(mill, selection, pipeline=pipeline)
     mill.toolchains.require(_needed(mill, named, force=force))
     if offline:
         _refuse_fetches(mill, named)

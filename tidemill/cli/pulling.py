@@ -7,7 +7,7 @@ from typing import Self
 
 import click
 
-from tidemill.cli.listing import bound_of, trust_of
+from tidemill.cli.listing import bound_of, store_of, trust_of
 from tidemill.cli.output import (
     Command,
     complain,
@@ -156,6 +156,8 @@ def store_to_pull(
 ) -> Store:
     """The store that an option, the environment, a lock file or a workspace names."""
     url = store_url or os.environ.get("TIDEMILL_STORE") or (lock.store if lock else "")
+    if not url and not offline:
+        return store_of(workspace_dir, None)
     url = url or workspace_of(workspace_dir, None).store_url
     # Whether a remote store is there costs a request, and is seen anyway when it is read.
     is_remote = "://" in url and not url.startswith("file:")

@@ -5,62 +5,19 @@ from pathlib import Path
 from typing import cast
 
 import click
-import msgspec
 
-from tidemill.cli.inspect import reports
+from tidemill.cli.finding import Record, find_record, key_of
+from tidemill.cli.listing import store_of
 from tidemill.cli.output import complain, say, workspace_of, workspace_options
 from tidemill.code import code_digest
-from tidemill.digest import Digest, is_digest
+from tidemill.digest import Digest
 from tidemill.errors import EXIT_OF_CLASS, ExitCode, StoreError, UsageError
 from tidemill.exporters import EXPORTERS
 from tidemill.records import STAGES, ActionResult, Failure, Stage
 from tidemill.repro import Rerun, rerun
 from tidemill.steps.table import STEPS
-from tidemill.store import open_store
-from tidemill.store.contract import Store
-from tidemill.store.layout import action_name, failure_name
 from tidemill.toolchain.environment import require
 from tidemill.toolchain.lock import read_lock
-from tidemill.workspace import Workspace
-
-Record = ActionResult | Failure
-
-
-def find_record(store: Store, key: str) -> Record:
-    """The failure or result under a key. Raises UsageError when there is neither.
-
-    Where both are there, the failure is of a later try.
-    """
-    try:
-        for stage in STAGES:
-            if data := store.read(failure_name(stage, key)):
-                return msgspec.json.decode(data, type=Failure)
-            if data := store.read(action_name(stage, key)):
-                return msgspec.json.decode(data, type=ActionResult)
-    except ValueError as error:
-        raise StoreError(
-            f"the record of key {key[:12]} is damaged: {error}", hint="Run its pipeline again."
-        ) from error
-    raise UsageError(f"the store has no action with the key {key[:12]}")
-
-
-def key_of(workspace: Workspace, text: str, *, stage: str | None) -> str:
-    """The key that a person means: itself, or that of an address in the newest run that has it."""
-    if is_digest(text):
-        return text
-    for report in reports(workspace):
-        nodes = [
-            node
-            for node in report.nodes
-            if node.address == text and node.key and (not stage or node.stage == stage)
-        ]
-        if nodes:
-            failed = [node for node in nodes if node.failure]
-            return (failed or nodes)[-1].key
-    raise UsageError(
-        f"{text} is neither a key nor an address with a known key in a run on this machine",
-        hint="`tidemill explain ADDRESS` shows keys.",
-    )
 
 
 def differences(record: Record, *, tools: Mapping[str, str]) -> list[str]:
@@ -85,14 +42,20 @@ def differences(record: Record, *, tools: Mapping[str, str]) -> list[str]:
 def log(
     subject: str, *, stage: str | None, workspace_dir: Path | None, store_url: str | None
 ) -> None:
-    """Print the log of one action (of an address: of the failed stage, else the last one)."""
+    """Print the log of one action (of an address: of the failed stage, else the last one).
+
+    KEY may be its first digits, at least eight.
+    """
     workspace = workspace_of(workspace_dir, store_url)
-    store = open_store(workspace.store_url, must_exist=True)
-    record = find_record(store, key_of(workspace, subject, stage=stage))
+    store = store_of(workspace_dir, store_url)
+    record = find_record(store, key_of(workspace, store, subject, stage=stage))
     if record.log is None:
         raise StoreError(f"no log was kept of {record.step} {record.address}")
-    data = store.read_blob(Digest(record.log.digest))
-    say(data.decode("utf-8", errors="replace").rstrip("\n"))
+    text = store.read_blob(Digest(record.log.digest)).decode("utf-8", errors="replace")
+    if text.strip():
+        say(text.rstrip("\n"))
+    else:
+        complain(f"the log of {record.step} {record.address} is empty")
 
 
 @click.command()
@@ -110,10 +73,13 @@ def repro(
     workspace_dir: Path | None,
     store_url: str | None,
 ) -> int:
-    """Build an action's work folder from the store, run its command there, show its log."""
+    """Build an action's work folder from the store, run its command there, show its log.
+
+    KEY may be its first digits, at least eight.
+    """
     workspace = workspace_of(workspace_dir, store_url)
-    store = open_store(workspace.store_url, must_exist=True)
-    key = key_of(workspace, subject, stage=stage)
+    store = store_of(workspace_dir, store_url)
+    key = key_of(workspace, store, subject, stage=stage)
     record = find_record(store, key)
     lock = read_lock(workspace.lock_file(toolchain))
     environment = require(workspace.state, lock)
@@ -125,7 +91,8 @@ def repro(
     done = rerun(record, store=store, environment=environment, folder=folder)
     complain(f"folder:  {folder}")
     complain(f"command: {' '.join(done.command)}")
-    say(done.log.read_text(encoding="utf-8", errors="replace").rstrip("\n"))
+    if text := done.log.read_text(encoding="utf-8", errors="replace").rstrip("\n"):
+        say(text)
     complain(f"exit status {done.code}")
     if done.diagnosis is None:
         complain(f"{record.step} {record.address}: it succeeded{_compared(done, record)}")

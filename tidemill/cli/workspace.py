@@ -1,7 +1,6 @@
-"""manifest, toolchain, doctor: the checkout itself."""
+"""manifest, toolchain: the checkout itself."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,22 +13,20 @@ from tidemill.cli.output import (
     json_option,
     say,
     say_json,
-    size_text,
     workspace_of,
     workspace_options,
 )
 from tidemill.cli.produce import pipelines_of
-from tidemill.errors import ExitCode, ManifestError, UsageError
+from tidemill.errors import ExitCode, ManifestError
 from tidemill.expectations import unmatched
 from tidemill.graph_build import build_graph
 from tidemill.manifest.load import Manifests, load_manifests
 from tidemill.manifest.model import ManifestPart
 from tidemill.opening import open_mill, read_toolchains
-from tidemill.toolchain.environment import folder_of, locate, require, sync
+from tidemill.toolchain.environment import locate, sync
 from tidemill.toolchain.lock import Lock, read_lock
 from tidemill.toolchain.pin import pin as pin_requirements
 from tidemill.toolchain.pin import read_requirements
-from tidemill.toolchain.probe import probe
 from tidemill.workspace import Workspace
 
 
@@ -97,7 +94,8 @@ def toolchain() -> None:
     """List, sync, pin and lint toolchains."""
 
 
-def _locks(workspace: Workspace) -> list[Lock]:
+def locks_of(workspace: Workspace) -> list[Lock]:
+    """The locks below toolchains/."""
     return [read_lock(path) for path in sorted((workspace.root / "toolchains").glob("*.lock"))]
 
 
@@ -109,7 +107,7 @@ def toolchain_list(*, as_json: bool, workspace_dir: Path | None, store_url: str 
     workspace = workspace_of(workspace_dir, store_url)
     shown = ("torch", "iree-turbine", "iree-base-compiler", "iree-base-runtime", "transformers")
     rows = []
-    for lock in _locks(workspace):
+    for lock in locks_of(workspace):
         built = locate(workspace.state, lock)
         rows.append(
             {
@@ -125,7 +123,7 @@ def toolchain_list(*, as_json: bool, workspace_dir: Path | None, store_url: str 
     table = Table(box=None, pad_edge=False)
     for heading in ("toolchain", "digest", "built", *shown):
         table.add_column(heading, overflow="fold")
-    for lock, row in zip(_locks(workspace), rows, strict=True):
+    for lock, row in zip(locks_of(workspace), rows, strict=True):
         versions = [lock.pins[name].version if name in lock.pins else "" for name in shown]
         built_word = "yes" if row["built"] else "no"
         table.add_row(lock.name, lock.digest[:12], built_word, *versions)
@@ -185,37 +183,3 @@ def toolchain_lint(name: str, *, workspace_dir: Path | None, store_url: str | No
         say(f"translated: {note}")
     count = sum(node.stage == "compile" for node in mill.graph.nodes.values())
     say(f"{count} compile commands: every flag is known to iree-base-compiler")
-
-
-@click.command()
-@workspace_options
-def doctor(*, workspace_dir: Path | None, store_url: str | None) -> int:
-    """Say what this host can build and validate, and what is missing."""
-    workspace = workspace_of(workspace_dir, store_url)
-    say(f"workspace  {workspace.root}")
-    say(f"store      {workspace.store_url}")
-    free = shutil.disk_usage(workspace.root).free
-    say(f"disk       {size_text(free)} free")
-    for tool, why in (("git", "checkouts"), ("npm", "npm: sources")):
-        say(f"{tool:10} {shutil.which(tool) or f'not installed (needed for {why})'}")
-    say(f"toolchains {folder_of(workspace.state)}")
-    good = True
-    for lock in _locks(workspace):
-        built = locate(workspace.state, lock)
-        good = good and built is not None
-        say(f"  {lock.name}: {'built' if built else f'run: tidemill toolchain sync {lock.name}'}")
-    try:
-        _say_targets(workspace)
-    except UsageError as error:
-        say(f"targets    unknown: {error.message}")
-        good = False
-    return ExitCode.GOOD if good else ExitCode.STORE
-
-
-def _say_targets(workspace: Workspace) -> None:
-    environment = require(workspace.state, read_lock(workspace.lock_file("default")))
-    devices = probe(environment)
-    say("targets")
-    for name, target in load_manifests(workspace.root).targets.targets.items():
-        why = devices.absent(needs=target.needs, chip=target.chip)
-        say(f"  {name:10} {why or 'can be validated here'}")

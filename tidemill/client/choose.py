@@ -2,10 +2,9 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from tidemill.address import matches
+from tidemill.address import closest, matches
 from tidemill.channels import follow, names, read_release
 from tidemill.client.trusting import open_trust
 from tidemill.digest import is_digest
@@ -136,10 +135,9 @@ def _check_patterns(resolved: Resolved, patterns: Sequence[str]) -> None:
     addresses = sorted({one.address for one in resolved.release.artifacts})
     for pattern in patterns:
         if not any(matches(pattern, address) for address in addresses):
-            close = get_close_matches(pattern, addresses, n=4, cutoff=0)
             raise UsageError(
                 f"nothing in {resolved.title} matches {pattern!r}",
-                hint=f"the closest of its {len(addresses)} addresses: {', '.join(close) or 'none'}",
+                hint=closest(pattern, addresses),
             )
 
 

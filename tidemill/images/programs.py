@@ -16,10 +16,11 @@ _Result = TypeVar("_Result")
 class Device:
     """The device of a URI such as ``local-task`` or ``hip``.
 
-    Raises UsageError for a driver that is not built in, StoreError when there is no such device.
+    Raises UsageError for a driver that is not built in, StoreError when there is no such device;
+    ``instead`` is what a person can take then.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, instead: str = "--target cpu --device local-task") -> None:
         import iree.runtime as iree  # noqa: PLC0415 - only who runs programs needs it
 
         self.iree: Any = iree
@@ -34,7 +35,7 @@ class Device:
         except (RuntimeError, ValueError, OSError) as error:
             raise StoreError(
                 f"there is no {uri} device here: {_first_line(error)}",
-                hint="run on a host that has one, or take --target cpu --device local-task",
+                hint=f"run on a host that has one, or take {instead}",
             ) from error
 
 

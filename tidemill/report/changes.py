@@ -52,13 +52,18 @@ def title(diff: ReleaseDiff) -> str:
 
 
 def in_short(diff: ReleaseDiff) -> str:
-    """One sentence: that nothing changed, or how much did."""
+    """One sentence: that nothing changed, or how much did, or how much there is at first."""
+    if not diff.before:
+        made = sum(any(one.name == "digest" for one in each.differences) for each in diff.artifacts)
+        lost = len(diff.artifacts) - made
+        said = f"First release of the channel: {plural(made, 'artifact')}"
+        return f"{said}, {lost} not made." if lost else f"{said}."
     if diff.before == diff.after:
         return f"Nothing changed: it is the same release {diff.after[:DIGITS]}."
     counts = [f"{count} {word}" for word, count in _counts(diff) if count]
     files = f"{', '.join(counts) or 'no files changed'}, {diff.unchanged} as before"
     versions = f"; {plural(len(diff.tools), 'version')} changed" if diff.tools else ""
-    return f"Files: {files}{versions if diff.before else ''}."
+    return f"Files: {files}{versions}."
 
 
 def _counts(diff: ReleaseDiff) -> Iterator[tuple[str, int]]:
@@ -87,7 +92,12 @@ def unknown_line(diff: ReleaseDiff) -> str:
 
 
 def change_rows(diff: ReleaseDiff) -> tuple[ChangeRow, ...]:
-    """The changes by address, then kind; the files of one reference together."""
+    """The changes by address, then kind; the files of one reference together.
+
+    None for a first release: that everything is new is said in a sentence.
+    """
+    if not diff.before:
+        return ()
     groups: dict[tuple[str, str, str], list[ArtifactChange]] = {}
     for number, one in enumerate(diff.artifacts):
         several = one.kind == "reference"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from tidemill.records import STAGES, Artifact, NodeReport, Output, RunReport
 from tidemill.report.verdicts import Verdict, read_verdict
-from tidemill.report.view import BAD, worst
+from tidemill.report.view import BAD, UNJUDGED, worst
 
 TARGET_PARTS = 4
 
@@ -32,6 +32,9 @@ KIND_OF_STAGE = {
     "compile": "vmfb",
     "conformance": "table",
 }
+
+#: The stages that say whether what others made computes the right thing.
+_JUDGING = frozenset({"validate", "compare"})
 
 _Nodes = Mapping[tuple[str, str], NodeReport]
 
@@ -118,10 +121,13 @@ def target_of(address: str) -> str:
 def rows(report: RunReport) -> tuple[Row, ...]:
     """Every artifact of the run, and one row for each that a failed or blocked node did not make.
 
-    A run that made no release lists the outputs of its nodes instead.
+    A run that made no release lists the outputs of its nodes instead. One that validates nothing
+    says so of each: what was found out of the same bytes before is not in it.
     """
     nodes = {(node.address, node.stage): node for node in report.nodes}
     made = [_row_of_artifact(artifact, nodes) for artifact in report.artifacts]
+    if not any(node.stage in _JUDGING for node in report.nodes):
+        made = [replace(r, status=UNJUDGED) if r.status == "unvalidated" else r for r in made]
     if not made:
         outputs = [(node, out) for node in report.nodes for out in node.outputs]
         made = [_row(node.address, out.kind, nodes=nodes, file=out) for node, out in outputs]

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from tidemill.errors import ExitCode
 from tidemill.records import NodeReport, RunReport
 
+#: The status of what is there in a run that had no step to validate it.
+UNJUDGED = "not judged"
+
 #: Worst first: the word of a whole is the first of these that one of its parts has.
 SEVERITY = (
     "failed",
@@ -14,6 +17,7 @@ SEVERITY = (
     "blocked",
     "missing",
     "unvalidated",
+    UNJUDGED,
     "carried",
     "proxy",
     "validated",
@@ -29,6 +33,7 @@ SIGNS = {
     "expected-failure": "!",
     "blocked": "⊘",
     "unvalidated": "?",
+    UNJUDGED: "-",
     "carried": "←",
     "proxy": "≈",
     "validated": "✓",

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tidemill.address import matches
-from tidemill.manifest.targets import Expectation
+from tidemill.manifest.targets import Expectation, InheritedExpectation
 from tidemill.records import Failure
 
 
@@ -38,13 +38,17 @@ def expected(
 def unmatched(
     expectations: Iterable[Expectation], *, nodes: Iterable[tuple[str, str]]
 ) -> list[str]:
-    """The expectations that fit none of ``nodes`` (stage, address): mistyped, or left over."""
+    """The expectations that fit none of ``nodes`` (stage, address): mistyped, or left over.
+
+    A model need not have every component of the one that it fails like.
+    """
     known = list(nodes)
     return [
         f"expectation {one.address} ({one.stage}, {one.failure}) fits no node of any manifest:"
         f" {one.owner} must correct or remove it"
         for one in expectations
-        if not any(stage == one.stage and matches(one.address, at) for stage, at in known)
+        if not isinstance(one, InheritedExpectation)
+        and not any(stage == one.stage and matches(one.address, at) for stage, at in known)
     ]
 
 
@@ -56,7 +60,10 @@ def expired(expectation: Expectation, *, today: datetime.date) -> bool:
 def problems(
     seen: Sequence[Seen], *, expectations: Iterable[Expectation], today: datetime.date
 ) -> list[str]:
-    """What is wrong with the expectations themselves: expired, or everything they cover passes."""
+    """What is wrong with the expectations themselves: expired, or everything they cover passes.
+
+    Inherited ones may pass: those of the model that they come from are watched.
+    """
     found = []
     for expectation in expectations:
         covered = [
@@ -70,6 +77,8 @@ def problems(
                 f"{words} expired on {expectation.expires}: {expectation.owner} must decide"
                 f" ({expectation.issue})"
             )
+        elif isinstance(expectation, InheritedExpectation):
+            continue
         elif covered and all(node.ended and node.failure is None for node in covered):
             found.append(
                 f"{words} is met by nothing any more: it passes. Remove it and close"

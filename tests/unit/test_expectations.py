@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.unit.made import failure_of, graph_of
-from tidemill.expectations import Seen, expected, expired, problems
-from tidemill.manifest.targets import Expectation
+from tidemill.expectations import Seen, expected, expired, problems, unmatched
+from tidemill.manifest.targets import Expectation, inherit
 from tidemill.records import Failure
 
 TODAY = datetime.date(2027, 1, 15)
@@ -109,3 +109,29 @@ def test_an_expectation_for_what_did_not_run_is_no_problem(expires: str) -> None
         Seen(address="other/encoder/f16/gfx942", stage="compile", failure=None),
     ]
     assert problems(seen, expectations=[expectation(expires=expires)], today=TODAY) == []
+
+
+def test_a_model_that_fails_like_another_inherits_what_is_expected_of_it(failure: Failure) -> None:
+    own = [expectation(address="base/enc*/f16/gfx942"), expectation(address="other/*")]
+    (one,) = inherit(own, model="tiny", of="base")
+    assert one.address == "tiny/enc*/f16/gfx942"
+    assert one.model_dump(exclude={"address", "of"}) == own[0].model_dump(exclude={"address"})
+    assert expected(failure, expectations=[*own, one], today=TODAY) is one
+
+
+def test_what_a_glob_expects_of_both_is_not_inherited() -> None:
+    assert inherit([expectation(address="*/encoder")], model="tiny", of="base") == []
+
+
+def test_an_inherited_expectation_may_pass_and_may_fit_nothing_but_expires(
+    failure: Failure,
+) -> None:
+    inherited = inherit([expectation(address="base/*")], model="tiny", of="base")
+    passed = Seen(address=ADDRESS, stage="compile", failure=None)
+    assert problems([passed], expectations=inherited, today=TODAY) == []
+    assert unmatched(inherited, nodes=[]) == []
+    late = datetime.date(2027, 2, 1)
+    failed = Seen(address=ADDRESS, stage="compile", failure=failure)
+    (words,) = problems([failed], expectations=inherited, today=late)
+    assert "tiny/*" in words
+    assert "expired" in words

@@ -1,7 +1,8 @@
 """Reads the folder ``manifests/`` into frozen values; reports all problems of all files at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from tidemill.manifest.model import ManifestPart
 from tidemill.manifest.part import Part
 from tidemill.manifest.problems import Location, Problem, raise_problems
 from tidemill.manifest.suites import KnownPart, Suite, SuitePart, findings, unknown_targets
-from tidemill.manifest.targets import Expectation, ExpectationsPart, TargetsPart
+from tidemill.manifest.targets import Expectation, ExpectationsPart, TargetsPart, inherit
 from tidemill.manifest.yaml_source import Document, read_yaml
 
 AnyPart = TypeVar("AnyPart", bound=Part)
@@ -47,6 +48,7 @@ def load_manifests(root: Path) -> Manifests:
     )
     toolchains = [path.stem for path in sorted((root / "toolchains").glob("*.lock"))]
     models: dict[str, ManifestPart] = {}
+    documents: dict[str, Document] = {}
     folders: dict[str, Path] = {}
     first: dict[str, str] = {}
     problems += _misnamed(root, folder)
@@ -56,17 +58,47 @@ def load_manifests(root: Path) -> Manifests:
         problems += _name_problems(document, path, first)
         part = validate(document, ManifestPart, problems, toolchains=toolchains)
         if part is not None:
+            documents[part.name] = document
             models[part.name], folders[part.name] = part, path.parent
+    problems += _unlike(documents, models)
     suites = _suites(root, problems, first=first, targets=known if targets else None)
     raise_problems(problems)
     assert targets is not None  # noqa: S101 - raise_problems has raised if it is
     return Manifests(
         models=models,
         targets=targets,
-        expectations=expected.expectations if expected else (),
+        expectations=_with_inherited(expected.expectations if expected else (), models),
         folders=folders,
         suites=suites,
     )
+
+
+def _unlike(
+    documents: Mapping[str, Document], models: Mapping[str, ManifestPart]
+) -> Iterator[Problem]:
+    """Models that fail like one that is not there, or that has no expectations of its own."""
+    for name, document in documents.items():
+        like = models[name].fails_like
+        if like is None:
+            continue
+        if like not in models or like == name:
+            close = ", ".join(get_close_matches(like, set(models) - {name})) or "none is near"
+            yield document.problem(("fails_like",), f"no other model '{like}' (near: {close})")
+        elif models[like].fails_like:
+            message = f"'{like}' itself fails like '{models[like].fails_like}': name that one"
+            yield document.problem(("fails_like",), message)
+
+
+def _with_inherited(
+    own: Sequence[Expectation], models: Mapping[str, ManifestPart]
+) -> tuple[Expectation, ...]:
+    inherited = (
+        one
+        for name, part in models.items()
+        if part.fails_like
+        for one in inherit(own, model=name, of=part.fails_like)
+    )
+    return (*own, *inherited)
 
 
 def known_file(root: Path, suite: str, target: str) -> Path:

@@ -209,5 +209,6 @@ class ManifestPart(Part):
     title: str
     license: str
     homepage: str = ""
+    fails_like: Name | None = None
     sources: dict[Name, SourcePart] = Field(min_length=1)
     components: dict[Name, ComponentPart] = Field(min_length=1)

@@ -3,6 +3,8 @@
 import datetime
 import functools
 import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -133,6 +135,23 @@ class Expectation(Part):
         except ValueError:
             raise ValueError(f"'{text}' is not a date like 2027-01-31") from None
         return text
+
+
+class InheritedExpectation(Expectation):
+    """What is expected of the model ``of``, for one that says that it fails like that."""
+
+    of: str
+
+
+def inherit(expectations: Sequence[Expectation], *, model: str, of: str) -> list[Expectation]:
+    """The expectations of the model ``of`` with the addresses of ``model``, but those it has."""
+    inherited: list[Expectation] = []
+    for one in expectations:
+        first, *rest = split_pattern(one.address)
+        if fnmatchcase(of, first) and not fnmatchcase(model, first):
+            words = dict(one) | {"address": "/".join((model, *rest)), "of": of}
+            inherited.append(InheritedExpectation.model_construct(**words))
+    return inherited
 
 
 class ExpectationsPart(Part):

@@ -9,6 +9,7 @@ import io
 import json
 import shlex
 import tarfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,19 @@ def make_bundle(
         files[f"{FOLDER}/command.txt"] = (shlex.join(cut.command) + "\n").encode()
         files[f"{FOLDER}/log.txt"] = cut.log.encode()
     return _archive(files)
+
+
+def unpack(bundle: bytes, folder: Path) -> list[str]:
+    """Write the files of a bundle below ``folder``; their names. Raises ValueError, OSError.
+
+    Nothing is written outside ``folder``, whatever the bundle says.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(bundle), mode="r:gz") as archive:
+            archive.extractall(folder, filter="data")
+            return sorted(member.name for member in archive if member.isfile())
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"the bundle is damaged: {error}") from error
 
 
 def _archive(files: Mapping[str, bytes]) -> bytes:

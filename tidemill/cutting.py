@@ -33,7 +33,10 @@ class Cut:
     @property
     def hint(self) -> str:
         """What to tell a person."""
-        return f"The dispatch that fails, alone: {self.file} ({self.size:,} bytes) in the bundle."
+        return (
+            f"The dispatch that fails, alone: {self.file} ({self.size:,} bytes) in the bundle"
+            " (tidemill log KEY --bundle FOLDER)."
+        )
 
 
 def cut_out(compiler: str, *, flags: Sequence[str], log: str, folder: Path, run: Run) -> Cut | None:

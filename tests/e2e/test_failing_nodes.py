@@ -1,9 +1,7 @@
 """Failures: their class, first lines and exit code, what goes on beside them, and reproduction."""
 
-import io
 import json
 import subprocess
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +177,8 @@ def test_the_bundle_holds_what_it_says_and_fails_alike_without_tidemill(
 ) -> None:
     bench, _ = broken
     failure = failures(bench)["compile:twin/net/f32/cpu"]
-    packed = bench.blob(failure["bundle"]["digest"]).read_bytes()
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(tmp_path, filter="data")
+    said = bench.call("log", failure["key"], "--bundle", str(tmp_path)).out.splitlines()
+    assert str(tmp_path / "in/mlir/model.mlir") in said
     names = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
     assert names == {
         "README.txt", "action.json", "command.txt", "log.txt", "request.json", "in/mlir/model.mlir",
@@ -197,6 +194,18 @@ def test_the_bundle_holds_what_it_says_and_fails_alike_without_tidemill(
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode != 0
     assert ran.stderr.splitlines()[0][:400] == failure["lines"][0]
+
+
+def test_a_bundle_is_unpacked_where_there_is_one_and_room_for_it(
+    broken: tuple[Workbench, Done], tmp_path: Path
+) -> None:
+    bench, _ = broken
+    (tmp_path / "mine").write_text("kept", encoding="utf-8")
+    failed = ("log", "twin/net/f32/cpu", "--stage", "compile", "--bundle", str(tmp_path))
+    assert "is not empty" in bench.call(*failed, expect=2).err
+    good = ("log", "twin/net/f32", "--stage", "export", "--bundle", str(tmp_path / "new"))
+    assert "has no bundle: only failures have one" in bench.call(*good, expect=2).err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_the_table_names_the_failure_and_the_command(mine: Workbench) -> None:

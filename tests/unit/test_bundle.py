@@ -3,11 +3,12 @@
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tidemill.bundle import MAX_INPUT_BYTES, make_bundle, reproduce_command
+from tidemill.bundle import MAX_INPUT_BYTES, make_bundle, reproduce_command, unpack
 
 KEY = "a" * 64
 PARTS = {"tools": {"iree-base-compiler": "3.13.0"}, "inputs": {"mlir": {"model.mlir": "b" * 64}}}
@@ -96,3 +97,28 @@ def test_members_belong_to_nobody_and_carry_no_time(folder: Path) -> None:
             mode = 0o755 if member.isdir() else 0o644
             assert (member.uid, member.gid, member.mtime, member.mode) == (0, 0, 0, mode)
             assert (member.uname, member.gname) == ("", "")
+
+
+def test_a_bundle_is_unpacked_as_it_was_packed(folder: Path, tmp_path: Path) -> None:
+    data = bundle(folder)
+    names = unpack(data, tmp_path / "new")
+    assert {name: (tmp_path / "new" / name).read_bytes() for name in names} == contents(data)
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda data: data[:200], lambda data: data[9:]], ids=["cut", "other"]
+)
+def test_a_damaged_bundle_says_so(
+    folder: Path, tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    with pytest.raises(ValueError, match="the bundle is damaged"):
+        unpack(spoil(bundle(folder)), tmp_path / "new")
+
+
+def test_a_bundle_writes_nothing_beside_its_folder(tmp_path: Path) -> None:
+    hostile = io.BytesIO()
+    with tarfile.open(fileobj=hostile, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("../escaped"), io.BytesIO())
+    with pytest.raises(ValueError, match="the bundle is damaged"):
+        unpack(hostile.getvalue(), tmp_path / "new")
+    assert not (tmp_path / "escaped").exists()

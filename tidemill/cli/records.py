@@ -6,6 +6,7 @@ from typing import cast
 
 import click
 
+from tidemill.bundle import unpack
 from tidemill.cli.finding import Record, find_record, key_of
 from tidemill.cli.listing import store_of
 from tidemill.cli.output import complain, say, workspace_of, workspace_options
@@ -16,6 +17,7 @@ from tidemill.exporters import EXPORTERS
 from tidemill.records import STAGES, ActionResult, Failure, Stage
 from tidemill.repro import Rerun, rerun
 from tidemill.steps.table import STEPS
+from tidemill.store.contract import Store
 from tidemill.toolchain.environment import require
 from tidemill.toolchain.lock import read_lock
 
@@ -38,17 +40,32 @@ def differences(record: Record, *, tools: Mapping[str, str]) -> list[str]:
 @click.command()
 @click.argument("subject", metavar="ADDRESS|KEY")
 @click.option("--stage", type=click.Choice(STAGES), help="Which stage of an address.")
+@click.option(
+    "--bundle",
+    "bundle_dir",
+    type=click.Path(path_type=Path),
+    help="Unpack the bundle of a failure into this folder.",
+)
 @workspace_options
 def log(
-    subject: str, *, stage: str | None, workspace_dir: Path | None, store_url: str | None
+    subject: str,
+    *,
+    stage: str | None,
+    bundle_dir: Path | None,
+    workspace_dir: Path | None,
+    store_url: str | None,
 ) -> None:
     """Print the log of one action (of an address: of the failed stage, else the last one).
 
-    KEY may be its first digits, at least eight.
+    KEY may be its first digits, at least eight. A failure has a bundle: log, request, small inputs,
+    and the dispatch alone that a compile failed in.
     """
     workspace = workspace_of(workspace_dir, store_url)
     store = store_of(workspace_dir, store_url)
     record = find_record(store, key_of(workspace, store, subject, stage=stage))
+    if bundle_dir is not None:
+        _unpack(store, record, bundle_dir)
+        return
     if record.log is None:
         raise StoreError(f"no log was kept of {record.step} {record.address}")
     text = store.read_blob(Digest(record.log.digest)).decode("utf-8", errors="replace")
@@ -56,6 +73,23 @@ def log(
         say(text.rstrip("\n"))
     else:
         complain(f"the log of {record.step} {record.address} is empty")
+
+
+def _unpack(store: Store, record: Record, folder: Path) -> None:
+    """Write a failure's bundle into ``folder`` and list its files."""
+    if isinstance(record, ActionResult) or record.bundle is None:
+        raise UsageError(
+            f"{record.step} {record.address} has no bundle: only failures have one",
+            hint=f"Its work folder: tidemill repro {record.key}",
+        )
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty", hint="Give another folder with --bundle.")
+    try:
+        names = unpack(store.read_blob(Digest(record.bundle.digest)), folder)
+    except ValueError as error:
+        raise StoreError(str(error), hint="Run its pipeline again with --retry-failed.") from error
+    for name in names:
+        say(str(folder / name))
 
 
 @click.command()

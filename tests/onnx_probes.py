@@ -14,6 +14,7 @@ from tests.exporter_probes import entries, message, run_on_cpu
 from tidemill.exporters.base import Dimension, InputSpec, Spec
 from tidemill.exporters.mlir import parameters_of
 from tidemill.exporters.onnx import EXPORTER
+from tidemill.exporters.onnx_reference import evaluator
 
 KERNEL = np.cos(np.arange(160, dtype=np.float32)).reshape(8, 4, 5)
 MATRIX = np.sin(np.arange(240, dtype=np.float32)).reshape(8, 30)
@@ -201,6 +202,59 @@ def constants() -> dict[str, Any]:
     }
 
 
+CONVOLUTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "strides": {"strides": [2, 3]},
+    "pads": {"pads": [1, 0, 2, 3]},
+    "dilations": {"dilations": [3, 2], "pads": [2, 1, 0, 1]},
+    "groups": {"group": 2, "strides": [1, 2]},
+    "depthwise": {"group": 6},
+    "upper": {"auto_pad": "SAME_UPPER", "strides": [2, 2], "kernel_shape": [3, 2]},
+    "lower": {"auto_pad": "SAME_LOWER", "strides": [2, 1], "kernel_shape": [3, 2]},
+    "valid": {"auto_pad": "VALID", "strides": [3, 1]},
+}
+
+
+def convolution(rank: int, attributes: dict[str, Any], *, bias: bool) -> Any:
+    """A model of one convolution with six channels in and out, over ``rank`` axes."""
+    shape = [6, 6 // attributes.get("group", 1), *[3, 2, 2][:rank]]
+    kernel = np.sin(np.arange(np.prod(shape), dtype=np.float64)).reshape(shape)
+    weights = [numpy_helper.from_array(kernel, "w")]
+    if bias:
+        weights.append(numpy_helper.from_array(np.arange(6.0), "b"))
+    node = helper.make_node("Conv", ["x", "w", "b"][: 2 + bias], ["y"], **attributes)
+    ends = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, None) for name in "xy"]
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:], weights)
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8)
+
+
+def convolutions() -> dict[str, Any]:
+    """Distances of our convolution from onnx's own, and one with a large dilation."""
+
+    def distance(model: Any, values: Any) -> float:
+        own, ours = ReferenceEvaluator(model).run(None, {"x": values}), evaluator(model)([values])
+        assert own[0].shape == ours[0].shape, (own[0].shape, ours[0].shape)
+        return float(np.abs(own[0] - ours[0]).max())
+
+    found: dict[str, Any] = {}
+    plane = np.cos(np.arange(2 * 6 * 11 * 9, dtype=np.float64)).reshape(2, 6, 11, 9)
+    for name, attributes in CONVOLUTIONS.items():
+        found[name] = distance(convolution(2, attributes, bias=name != "plain"), plane)
+    line, room = plane.reshape(2, 6, 99), plane.reshape(2, 6, 11, 3, 3)
+    found["line"] = distance(convolution(1, {"dilations": [4]}, bias=True), line)
+    found["room"] = distance(convolution(3, {"pads": [1, 0, 0, 1, 1, 0]}, bias=True), room)
+    wide = np.cos(np.arange(6 * 20000, dtype=np.float64)).reshape(1, 6, 20000)
+    wave = convolution(1, {"dilations": [9000]}, bias=False)
+    (result,) = evaluator(wave)([wide])
+    kernel = numpy_helper.to_array(wave.graph.initializer[0])
+    windows = [wide[0][:, 9000 * at : 9000 * at + 2000] for at in range(3)]
+    found["wave"] = float(
+        np.abs(result[0] - sum(kernel[:, :, at] @ one for at, one in enumerate(windows))).max()
+    )
+    return found
+
+
 if __name__ == "__main__":
-    probes = {"model": model, "constants": constants}
+    probes = {"model": model, "constants": constants, "convolutions": convolutions}
     Path("findings.json").write_text(json.dumps(probes[sys.argv[1]]()), encoding="utf-8")

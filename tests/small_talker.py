@@ -23,7 +23,7 @@ PIPELINE = Pipeline(
 )
 """
 #: tokenizers and IREE's runtime lie in the toolchain's environment; an installed
-#: `tidemill[images]` has its own.
+#: `tidemill[run]` has its own.
 COMMAND = """\
 import sys
 sys.path.append(sys.argv.pop(1))

@@ -42,7 +42,7 @@ SMALLER = {
         "up_block_types": ["UpDecoderBlock2D"],
     },
 }
-#: IREE's runtime lies in the toolchain's environment; an installed `tidemill[images]` has its own.
+#: IREE's runtime lies in the toolchain's environment; an installed `tidemill[run]` has its own.
 COMMAND = """\
 import sys
 sys.path.append(sys.argv.pop(1))
@@ -276,4 +276,4 @@ def test_what_cannot_be_drawn_is_refused(
 def test_without_its_packages_it_says_what_to_install(bench: Bench, tmp_path: Path) -> None:
     said = draw(bench, *GIVEN, "--out", "never.png", expect=2, packages=tmp_path).err
     assert "drawing a picture needs iree.runtime, not installed here" in said
-    assert "pip install 'tidemill[images]'" in said
+    assert "pip install 'tidemill[run]'" in said

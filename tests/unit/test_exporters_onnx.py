@@ -95,3 +95,13 @@ def test_inputs_that_do_not_fit_are_all_named(found: dict[str, Any]) -> None:
 
 def test_half_precision_is_refused(found: dict[str, Any]) -> None:
     assert found["half"]["message"] == "an ONNX model runs in f32 or f64, not in f16"
+
+
+def test_our_convolution_is_onnx_own_in_every_attribute(
+    tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path
+) -> None:
+    """Also with a dilation for which onnx's own asks for gigabytes."""
+    folder = tmp_path_factory.mktemp("conv")
+    distances = probe(toolchain_python, folder, "onnx_probes.py", "convolutions")
+    assert len(distances) == 12
+    assert {name: far for name, far in distances.items() if not far < 1e-13} == {}

@@ -14,7 +14,7 @@ from tidemill.client.pull import reader_of
 from tidemill.client.suite import Suite
 from tidemill.errors import UsageError
 
-INSTALL = "pip install 'tidemill[images]'"
+INSTALL = "pip install 'tidemill[run]', in a checkout of it pip install -e '.[run]'"
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 

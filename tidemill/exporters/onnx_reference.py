@@ -1,7 +1,7 @@
 """An ONNX graph as an eager program: the evaluator of the ``onnx`` package, in float32 or float64.
 
-The evaluator is the standard's own. Where it is wrong, OPERATORS replaces one operator, with the
-reason.
+The evaluator is the standard's own. Where it is wrong, or cannot do what real models ask for,
+OPERATORS replaces one operator, with the reason.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +32,75 @@ class GlobalMaxPool(OpRun):
         return (values.max(axis=tuple(range(LEAST_RANK, values.ndim)), keepdims=True),)
 
 
-OPERATORS: tuple[type[OpRun], ...] = (GlobalMaxPool,)
+class Conv(OpRun):
+    """The convolution, as a sum over the places of the kernel of one matrix product each.
+
+    onnx 1.23's own writes a dilated kernel out with zeros between its values: with a dilation of
+    4096, as models of sound and signals have, that took 60 GB for weights of 200 kB.
+    """
+
+    op_domain = ""
+
+    def _run(  # noqa: PLR0917 - the evaluator gives attributes by these names
+        self,
+        values: NDArray[Any],
+        kernel: NDArray[Any],
+        bias: NDArray[Any] | None = None,
+        auto_pad: str | None = None,
+        dilations: Sequence[int] | None = None,
+        group: int | None = None,
+        kernel_shape: Sequence[int] | None = None,  # noqa: ARG002 - the kernel has it
+        pads: Sequence[int] | None = None,
+        strides: Sequence[int] | None = None,
+    ) -> tuple[NDArray[Any]]:
+        rank, groups = values.ndim - LEAST_RANK, group or 1
+        steps, apart = list(strides or [1] * rank), list(dilations or [1] * rank)
+        sizes = [(size - 1) * gap + 1 for size, gap in zip(kernel.shape[2:], apart, strict=True)]
+        around = _pads(auto_pad, pads, shape=values.shape[2:], sizes=sizes, strides=steps)
+        padded = np.pad(values, [(0, 0), (0, 0), *around])
+        result = [
+            (length - size) // step + 1
+            for length, size, step in zip(padded.shape[2:], sizes, steps, strict=True)
+        ]
+        rows, channels = kernel.shape[0] // groups, kernel.shape[1]
+        weights = kernel.reshape(groups, rows, channels, *kernel.shape[2:])
+        total = np.zeros((len(values), groups, rows, int(np.prod(result))), dtype=values.dtype)
+        for place in np.ndindex(*kernel.shape[2:]):
+            window = tuple(
+                slice(at * gap, at * gap + (count - 1) * step + 1, step)
+                for at, gap, count, step in zip(place, apart, result, steps, strict=True)
+            )
+            seen = padded[(slice(None), slice(None), *window)]
+            total += weights[(..., *place)] @ seen.reshape(len(values), groups, channels, -1)
+        outcome = total.reshape(len(values), groups * rows, *result)
+        if bias is not None:
+            outcome += bias.reshape(-1, *[1] * rank)
+        return (outcome,)
+
+
+def _pads(
+    auto: str | None,
+    pads: Sequence[int] | None,
+    *,
+    shape: Sequence[int],
+    sizes: Sequence[int],
+    strides: Sequence[int],
+) -> list[tuple[int, int]]:
+    """What is added before and after each spatial axis, by the attributes of a convolution."""
+    if auto in (None, "", "NOTSET"):
+        flat = list(pads or [0] * (2 * len(shape)))
+        return list(zip(flat[: len(shape)], flat[len(shape) :], strict=True))
+    if auto == "VALID":
+        return [(0, 0)] * len(shape)
+    around = []
+    for length, size, step in zip(shape, sizes, strides, strict=True):
+        whole = max((-(-length // step) - 1) * step + size - length, 0)
+        less, more = whole // 2, whole - whole // 2
+        around.append((less, more) if auto == "SAME_UPPER" else (more, less))
+    return around
+
+
+OPERATORS: tuple[type[OpRun], ...] = (GlobalMaxPool, Conv)
 
 
 def evaluator(model: ModelProto) -> Callable[[Sequence[Array]], list[Array]]:

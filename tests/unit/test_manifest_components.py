@@ -175,9 +175,8 @@ CASES: dict[str, Case] = {
     ),
     "a tokenizer that is no file": (
         [("        inputs:\n", TEXT.replace("tokenizer.json", "tokens.json"))],
-        [f"26: {SAMPLE}.text.tokenizer: source 'package' has no file 'tokens.json' (known:"
-         f" config.json,"
-         " model.safetensors, tokenizer.json)"],
+        [f"26: {SAMPLE}.text.tokenizer: source 'package' has no file 'tokens.json' (did you"
+         " mean 'tokenizer.json'? known: config.json, model.safetensors, tokenizer.json)"],
     ),
     "text": ([("        inputs:\n", TEXT), kind("{kind: text, field: ids}")], []),
 }  # fmt: skip

@@ -14,7 +14,7 @@ CASES: dict[str, Case] = {
     # Types, keys, names.
     "unknown key deep inside": (
         [("{min: 1, max: 8}", "{min: 1, max: 8, mid: 4}")],
-        [f"21: {COMPONENT}.dimensions.batch.mid: unknown key"],
+        [f"21: {COMPONENT}.dimensions.batch.mid: unknown key (known: max, min)"],
     ),
     "not a mapping": (
         [("{min: 1, max: 8}", "8")],
@@ -70,7 +70,9 @@ CASES: dict[str, Case] = {
     ),
     "the python name of a key": (
         [source("pypi:tiny==1.0"), ("    from:", "    origin:")],
-        ["5: sources.package.from: is missing", "6: sources.package.origin: unknown key"],
+        ["5: sources.package.from: is missing",
+         "6: sources.package.origin: unknown key (known: files, from, hub, limits, pickle, scale,"
+         " sha256)"],
     ),
     "unknown scheme": (
         [source("git:tiny")],

@@ -8,7 +8,7 @@ from tidemill.manifest.benchmark_checks import benchmarked
 from tidemill.manifest.handed import handed_over
 from tidemill.manifest.paged import paged, quantize_files
 from tidemill.manifest.part import Dtype
-from tidemill.manifest.problems import Location, Problem
+from tidemill.manifest.problems import Location, Problem, known_words
 from tidemill.manifest.proxies import judged
 from tidemill.manifest.yaml_source import Document
 from tidemill.sources import parse_source
@@ -89,13 +89,13 @@ def _file_problem(data: dict[str, Any], reference: object) -> str:
     source, _, file = reference.partition("/")
     sources = _mapping(data.get("sources"))
     if source not in sources:
-        return f"no source '{source}' (known: {', '.join(sorted(sources)) or 'none'})"
+        return f"no source '{source}' {known_words(source, sources)}"
     hub = _mapping(sources[source]).get("hub")
     if _scheme(sources[source]) == "synthetic" and not hub:
         return "" if not file else f"source '{source}' is synthetic: write '{source}' alone"
     files = _mapping(_mapping(hub or sources[source]).get("files"))
     if file not in files:
-        return f"source '{source}' has no file '{file}' (known: {', '.join(sorted(files))})"
+        return f"source '{source}' has no file '{file}' {known_words(file, files)}"
     return ""
 
 
@@ -206,13 +206,13 @@ def _sample(component: dict[str, Any], sample: dict[str, Any], at: Location) -> 
 def _targets(
     component: dict[str, Any], at: Location, targets: Mapping[str, object]
 ) -> Iterator[Finding]:
-    known = ", ".join(sorted(targets))
     for index, name in enumerate(_items(component.get("targets"))):
         if isinstance(name, str) and name not in targets:
-            yield (*at, "targets", index), f"unknown target '{name}' (known: {known})"
+            yield (*at, "targets", index), f"unknown target '{name}' {known_words(name, targets)}"
     for name in _mapping(component.get("flags")):
         if name != "all" and name not in targets:
-            yield (*at, "flags", name), f"unknown target '{name}' (known: all, {known})"
+            known = known_words(name, ("all", *targets))
+            yield (*at, "flags", name), f"unknown target '{name}' {known}"
 
 
 def _dtypes(component: dict[str, Any], at: Location) -> Iterator[Finding]:

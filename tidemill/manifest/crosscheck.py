@@ -6,6 +6,7 @@ from typing import Any, get_args
 from tidemill.exporters import EXPORTERS
 from tidemill.manifest.benchmark_checks import benchmarked
 from tidemill.manifest.handed import handed_over
+from tidemill.manifest.options import chosen
 from tidemill.manifest.paged import paged, quantize_files
 from tidemill.manifest.part import Dtype
 from tidemill.manifest.problems import Location, Problem, known_words
@@ -42,7 +43,7 @@ def crosscheck(document: Document, *, targets: Mapping[str, object]) -> list[Pro
         findings += _sample_names(component, at)
         findings += _targets(component, at, targets)
         findings += _dtypes(component, at)
-        findings += _options(component, at)
+        findings += chosen(component, at)
         findings += _logits(component, at)
         findings += _repeated(component, at)
         findings += benchmarked(component, at, targets=targets)
@@ -248,14 +249,3 @@ def _logits(component: dict[str, Any], at: Location) -> Iterator[Finding]:
         if outputs and name not in outputs:
             where = (*at, "numerics", "logits", index)
             yield where, f"'{name}' is no output of this component (known: {', '.join(known)})"
-
-
-def _options(component: dict[str, Any], at: Location) -> Iterator[Finding]:
-    info = EXPORTERS.get(str(component.get("exporter")))
-    for name in _mapping(component.get("options")) if info else ():
-        if info and name not in info.options:
-            known = ", ".join(sorted(info.options))
-            yield (
-                (*at, "options", name),
-                f"exporter '{component['exporter']}' has no option '{name}' (it has: {known})",
-            )

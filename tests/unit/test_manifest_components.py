@@ -20,7 +20,7 @@ from tidemill.exporters import EXPORTERS
 SAMPLE = "components.encoder.samples[0]"
 IDS = f"{SAMPLE}.inputs.ids"
 TEXT = """\
-        text: {tokenizer: package/tokenizer.json, texts: [Ebb], length: 64}
+        text: {tokenizer: package/tokenizer.json, texts: [Ebb, Flow], length: 64}
         inputs:
 """
 CASES: dict[str, Case] = {
@@ -156,12 +156,13 @@ CASES: dict[str, Case] = {
         [f"25: {SAMPLE}.dims.batch: 9 is not within 1 to 8"],
     ),
     "random values without a seed": (
-        [kind("{kind: normal}")],
-        [f"27: {IDS}: kind normal needs seed"],
+        [kind("{kind: integers, low: 0, high: 9}")],
+        [f"27: {IDS}: kind integers needs seed"],
     ),
     "values with a seed": (
         [kind("{kind: values, seed: 1, values: [1]}")],
-        [f"27: {IDS}: kind values takes no seed"],
+        [f"27: {IDS}: kind values takes no seed",
+         f"27: {IDS}.values: has shape [1], but the input is [batch: 2, 64]"],
     ),
     "unknown kind": (
         [kind("{kind: gaussian, seed: 1}")],

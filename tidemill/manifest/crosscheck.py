@@ -11,6 +11,7 @@ from tidemill.manifest.paged import paged, quantize_files
 from tidemill.manifest.part import Dtype
 from tidemill.manifest.problems import Location, Problem, known_words
 from tidemill.manifest.proxies import judged
+from tidemill.manifest.sample_values import filled
 from tidemill.manifest.yaml_source import Document
 from tidemill.sources import parse_source
 
@@ -190,6 +191,7 @@ def _sample(component: dict[str, Any], sample: dict[str, Any], at: Location) -> 
     for name, value in made.items():
         if _mapping(value).get("kind") == "text" and "text" not in sample:
             yield (*at, "inputs", name), "is made from text, but the sample has none"
+    yield from filled(component, sample, at)
     dimensions, sizes = _mapping(component.get("dimensions")), _mapping(sample.get("dims"))
     for missing in sorted(set(dimensions) - set(sizes)):
         yield at, f"gives no size for dimension '{missing}'"

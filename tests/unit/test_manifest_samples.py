@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.edits import COMPONENT, SAMPLE_LINE, edited, kind, problems_of
+from tests.unit.edits import COMPONENT, edited, kind, problems_of
 
 AT = f"27: {COMPONENT}.samples[0].inputs.ids"
 
@@ -70,17 +70,6 @@ def test_values_that_do_not_fit_say_where(
 )
 def test_values_that_fit_are_no_problem(tmp_path: Path, dtype: str, recipe: str) -> None:
     assert found(tmp_path, recipe, dtype=dtype) == []
-
-
-def test_a_text_fills_a_row_each(tmp_path: Path) -> None:
-    text = "text: {tokenizer: package/tokenizer.json, texts: [Ebb], length: 64}"
-    model = edited(
-        (SAMPLE_LINE, "          ids: {kind: text, field: ids}"),
-        ("        inputs:\n", f"        {text}\n        inputs:\n"),
-    )
-    assert problems_of(tmp_path, model=model) == [
-        f"28: {COMPONENT}.samples[0].inputs.ids: has shape [1, 64], but the input is [batch: 2, 64]"
-    ]
 
 
 @pytest.mark.parametrize("axis", ["[2, 4]", "[{a: 1}]", "7", "[two]"])

@@ -26,8 +26,6 @@ def filled(component: dict[str, Any], sample: dict[str, Any], at: Location) -> I
             case "values" if isinstance(values := recipe.get("values"), list):
                 yield from _listed(values, dtype, (*where, "values"))
                 yield from _shape(_shape_of(values), part, (*where, "values"), sizes=sizes)
-            case "text" if shape := _text_shape(sample):
-                yield from _shape(shape, part, where, sizes=sizes)
             case kind if kind in _DRAWN:
                 yield from _drawn(recipe, dtype, where)
 
@@ -115,12 +113,6 @@ def _shape_of(value: object) -> list[int] | None:
     if any(one is None or one != below[0] for one in below):
         return None
     return [len(value), *(below[0] or [] if below else [])]
-
-
-def _text_shape(sample: dict[str, Any]) -> list[int]:
-    text = _mapping(sample.get("text"))
-    texts, length = text.get("texts"), text.get("length")
-    return [len(texts), length] if isinstance(texts, list) and isinstance(length, int) else []
 
 
 def _leaves(values: list[Any], at: Location) -> Iterator[tuple[Location, object]]:

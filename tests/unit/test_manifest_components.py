@@ -20,7 +20,7 @@ from tidemill.exporters import EXPORTERS
 SAMPLE = "components.encoder.samples[0]"
 IDS = f"{SAMPLE}.inputs.ids"
 TEXT = """\
-        text: {tokenizer: package/tokenizer.json, texts: [Ebb, Flow], length: 64}
+        text: {tokenizer: package/tokenizer.json, texts: [Ebb], length: 64}
         inputs:
 """
 CASES: dict[str, Case] = {
@@ -102,7 +102,8 @@ CASES: dict[str, Case] = {
          f" {{path: m,"
           f" sha256: {SHA}}}\ncomponents:"),
          (WEIGHTS, "weights: [package/model.safetensors, more/model.safetensors]")],
-        [f"20: {COMPONENT}.weights[1]: 'model.safetensors' comes from 'package' already: give one"
+        ["13: sources.more.from: there is no folder 'more' beside the manifest",
+         f"20: {COMPONENT}.weights[1]: 'model.safetensors' comes from 'package' already: give one"
          f" of them"
          " another name"],
     ),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tidemill.manifest.crosscheck import crosscheck
+from tidemill.manifest.declared_files import declared
 from tidemill.manifest.model import ManifestPart
 from tidemill.manifest.problems import Problem, raise_problems
 from tidemill.manifest.suites import KnownPart, Suite, SuitePart, findings, unknown_targets
@@ -24,9 +25,10 @@ class Manifests:
     suites: Mapping[str, Suite] = field(default_factory=dict)
 
 
-def load_manifests(root: Path) -> Manifests:
+def load_manifests(root: Path, *, all_files: bool = False) -> Manifests:
     """Read targets.yaml, expectations.yaml, models/** and conformance/** below ``root``/manifests.
 
+    The files of ``file:`` sources are looked at too; ``all_files`` hashes large ones as well.
     Raises ManifestError that lists every problem as ``file:line: path: message``.
     """
     problems: list[Problem] = []
@@ -47,6 +49,7 @@ def load_manifests(root: Path) -> Manifests:
     for path in sorted((folder / "models").rglob("*.yaml")):
         document = _read(root, path)
         problems += crosscheck(document, targets=known) if targets else []
+        problems += declared(document, path.parent, workspace=root, everything=all_files)
         problems += _name_problems(document, path, first)
         part = validate(document, ManifestPart, problems, toolchains=toolchains)
         if part is not None:

@@ -85,7 +85,7 @@ def test_an_onnx_file_that_is_not_whole_is_refused_when_it_is_fetched(
     use(fresh, "tiny/model.onnx", data=harm(path.read_bytes()))
     done = fresh.run("small", "--model", "tiny", expect=3)
     found = failure(fresh, "fetch")
-    expected = ("fetch", [f"source package: file model.onnx: {line}"], PINNED)
+    expected = ("fetch", [f"source files: file model.onnx: {line}"], PINNED)
     assert (found["failure"], found["lines"], found["hint"]) == expected
     assert done.outcomes["export", "tiny/net/f32"] == "blocked"
     assert done.built == set()
@@ -123,7 +123,7 @@ def test_a_safetensors_file_that_is_not_whole_is_refused_when_it_is_fetched(
     use_safetensors(fresh, data)
     done = fresh.run("language", "--stage", "fetch", expect=3)
     found = failure(fresh, "fetch")
-    expected = ("fetch", [f"source package: file model.safetensors: {line}"], PINNED)
+    expected = ("fetch", [f"source values: file model.safetensors: {line}"], PINNED)
     assert (found["failure"], found["lines"], found["hint"]) == expected
     assert done.built == {"fetch:lm/config"}
 
@@ -165,7 +165,9 @@ def test_a_wrong_digest_is_named_with_both_and_no_one_uses_the_file(fresh: Workb
     done = fresh.run("small", "--model", "tiny", expect=3)
     found = failure(fresh, "fetch")
     assert found["lines"] == [
-        f"source package: file model.onnx: expected sha256 {WRONG}, got {right}"
+        "source files: file model.onnx: another sha256 than declared",
+        f"expected {WRONG}",
+        f"got      {right}",
     ]
     assert found["hint"] == (
         "either upstream changed the bytes or the manifest is wrong: look at both; never edit the"
@@ -185,7 +187,7 @@ def test_a_fetch_that_failed_is_tried_again_since_the_world_may_have_changed(
     path.unlink()
     fresh.run("small", "--model", "tiny", "--stage", "fetch", expect=3)
     assert failure(fresh, "fetch")["lines"] == [
-        f"source package: file model.onnx: there is no file model.onnx in file:{path.parent}"
+        f"source files: file model.onnx: there is no file model.onnx in file:{path.parent}"
     ]
     path.write_bytes(right)
     assert fresh.run("small", "--model", "tiny", "--stage", "fetch").built == {"fetch:tiny/files"}

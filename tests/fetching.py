@@ -48,3 +48,8 @@ def arrived() -> dict[str, bytes]:
         for path in out.rglob("*")
         if path.is_file()
     }
+
+
+def unlike(what: str, expected: str, got: str) -> str:
+    """What is said of bytes that are not those that were declared; each digest can be copied."""
+    return f"{what}: another sha256 than declared\nexpected {expected}\ngot      {got}"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tidemill.address import Address
 from tidemill.child import ChildEnd, ChildLimits
 from tidemill.errors import FailureClass
 from tidemill.failures import Diagnosis, diagnose
@@ -23,6 +24,14 @@ def diagnosis_of(
     log = (folder / LOG).read_text(encoding="utf-8", errors="replace").replace(f"{folder}/", "")
     cause = trouble if isinstance(trouble, ChildError) else None
     return diagnose(stage, end=end, limits=limits, log=log, error=cause)
+
+
+def told(diagnosis: Diagnosis, *, stage: Stage, address: Address) -> tuple[str, ...]:
+    """The lines of a diagnosis; those of a fetch name the source as its manifest does."""
+    first, *more = diagnosis.lines or ("",)
+    if stage != "fetch" or not first:
+        return diagnosis.lines
+    return (f"source {address.component}: {first}", *more)
 
 
 def _trouble(stage: Stage, *, end: ChildEnd, folder: Path) -> ChildError | str | None:

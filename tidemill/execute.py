@@ -20,7 +20,7 @@ from tidemill.code import fresh_code_digest
 from tidemill.command import child_environment, command_of
 from tidemill.cutting import Cut, cut_out
 from tidemill.digest import digest_bytes, digest_file
-from tidemill.ending import LOG, answer_of, diagnosis_of, last_line
+from tidemill.ending import LOG, answer_of, diagnosis_of, last_line, told
 from tidemill.errors import BlobDamaged, ExitCode, FailureClass, TidemillError
 from tidemill.failures import Diagnosis
 from tidemill.keys import Bound
@@ -239,7 +239,7 @@ def _keep_failure(
         step=bound.node.stage,
         address=str(bound.node.address),
         failure=diagnosis.failure,
-        lines=diagnosis.lines,
+        lines=told(diagnosis, stage=bound.node.stage, address=bound.node.address),
         hint=diagnosis.hint or (cut.hint if cut else ""),
         deterministic=diagnosis.deterministic,
         command=tuple(command),

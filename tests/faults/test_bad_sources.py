@@ -85,7 +85,7 @@ def test_an_onnx_file_that_is_not_whole_is_refused_when_it_is_fetched(
     use(fresh, "tiny/model.onnx", data=harm(path.read_bytes()))
     done = fresh.run("small", "--model", "tiny", expect=3)
     found = failure(fresh, "fetch")
-    expected = ("fetch", [f"source package: file model.onnx: {line}"], PINNED)
+    expected = ("fetch", [f"source files: file model.onnx: {line}"], PINNED)
     assert (found["failure"], found["lines"], found["hint"]) == expected
     assert done.outcomes["export", "tiny/net/f32"] == "blocked"
     assert done.built == set()
@@ -123,7 +123,7 @@ def test_a_safetensors_file_that_is_not_whole_is_refused_when_it_is_fetched(
     use_safetensors(fresh, data)
     done = fresh.run("language", "--stage", "fetch", expect=3)
     found = failure(fresh, "fetch")
-    expected = ("fetch", [f"source package: file model.safetensors: {line}"], PINNED)
+    expected = ("fetch", [f"source values: file model.safetensors: {line}"], PINNED)
     assert (found["failure"], found["lines"], found["hint"]) == expected
     assert done.built == {"fetch:lm/config"}
 
@@ -140,13 +140,34 @@ def test_a_safetensors_file_without_the_models_tensors_is_refused_when_it_is_pac
     assert not any("model.norm.weight" in line for line in found["lines"])
 
 
+def far_away(bench: Workbench) -> Path:
+    """Move a model's file to a folder outside the workspace, which only a fetch looks into."""
+    path = bench.root.parent / "far/model.onnx"
+    path.parent.mkdir()
+    (bench.root / "manifests/models/tiny/model.onnx").rename(path)
+    bench.edit("manifests/models/tiny.yaml", ("from: file:tiny", f"from: file:{path.parent}"))
+    return path
+
+
+def test_a_wrong_digest_in_the_workspace_is_refused_before_anything_runs(fresh: Workbench) -> None:
+    right = fresh.sha("tiny/model.onnx")
+    fresh.edit("manifests/models/tiny.yaml", (right, WRONG))
+    done = fresh.run("small", "--model", "tiny", expect=2)
+    assert f": 'model.onnx' in file:tiny has sha256 {right}: either the file or" in done.err
+    assert "manifests/models/tiny.yaml:8: sources.files.files.model.onnx.sha256: " in done.err
+    assert not list(fresh.store.glob("failures/*"))
+
+
 def test_a_wrong_digest_is_named_with_both_and_no_one_uses_the_file(fresh: Workbench) -> None:
     right = fresh.sha("tiny/model.onnx")
+    far_away(fresh)
     fresh.edit("manifests/models/tiny.yaml", (right, WRONG))
     done = fresh.run("small", "--model", "tiny", expect=3)
     found = failure(fresh, "fetch")
     assert found["lines"] == [
-        f"source package: file model.onnx: expected sha256 {WRONG}, got {right}"
+        "source files: file model.onnx: another sha256 than declared",
+        f"expected {WRONG}",
+        f"got      {right}",
     ]
     assert found["hint"] == (
         "either upstream changed the bytes or the manifest is wrong: look at both; never edit the"
@@ -161,12 +182,12 @@ def test_a_wrong_digest_is_named_with_both_and_no_one_uses_the_file(fresh: Workb
 def test_a_fetch_that_failed_is_tried_again_since_the_world_may_have_changed(
     fresh: Workbench,
 ) -> None:
-    path = fresh.root / "manifests/models/tiny/model.onnx"
+    path = far_away(fresh)
     right = path.read_bytes()
     path.unlink()
     fresh.run("small", "--model", "tiny", "--stage", "fetch", expect=3)
     assert failure(fresh, "fetch")["lines"] == [
-        "source package: file model.onnx: there is no file model.onnx in file:tiny"
+        f"source files: file model.onnx: there is no file model.onnx in file:{path.parent}"
     ]
     path.write_bytes(right)
     assert fresh.run("small", "--model", "tiny", "--stage", "fetch").built == {"fetch:tiny/files"}

@@ -4,7 +4,9 @@ import signal
 
 import pytest
 
+from tidemill.address import Address
 from tidemill.child import ChildEnd, ChildLimits, Ending
+from tidemill.ending import told
 from tidemill.errors import DETERMINISTIC, EXIT_OF_CLASS, ExitCode, FailureClass
 from tidemill.failures import MAX_LINE, MAX_LINES, Diagnosis, diagnose, first_lines
 from tidemill.records import STAGES, Stage
@@ -237,3 +239,15 @@ def test_without_an_error_the_last_lines_of_a_log_count() -> None:
 def test_with_an_error_the_lines_from_it_on_count() -> None:
     log = "\n".join(["error: 0", *map(str, range(1, 40))])
     assert first_lines(log) == ("error: 0", *map(str, range(1, MAX_LINES)))
+
+
+def test_a_fetch_names_its_source_as_the_manifest_does() -> None:
+    lost = Diagnosis(failure=FailureClass.FETCH, lines=("file x: is not there", "more"))
+    where = Address("sd15", "config", "")
+    assert told(lost, stage="fetch", address=where) == (
+        "source config: file x: is not there",
+        "more",
+    )
+    assert told(lost, stage="export", address=where) == lost.lines
+    silent = Diagnosis(failure=FailureClass.FETCH, lines=())
+    assert told(silent, stage="fetch", address=where) == ()

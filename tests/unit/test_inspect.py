@@ -229,7 +229,7 @@ def test_pickle_based_names_need_a_reason(path: Path, name: str) -> None:
     with pytest.raises(WorkError) as caught:
         check_file(path, name=name)
     assert caught.value.message == (
-        f"source package: file {name}: pickle-based files can run code when they are loaded"
+        f"file {name}: pickle-based files can run code when they are loaded"
     )
     assert caught.value.hint == (
         "use a safetensors file, or allow this one with `pickle: <reason>`"
@@ -279,7 +279,7 @@ def test_a_truncated_file_with_the_right_digest_never_arrives(
     monkeypatch.chdir(work)
     error = failure(f"file:{source}", declared({"m.safetensors": body}))
     assert error.message == (
-        "source package: file m.safetensors: safetensors: tensors need 12 bytes, the file has 11"
+        "file m.safetensors: safetensors: tensors need 12 bytes, the file has 11"
     )
     assert error.hint == "the digest is the declared one, so the pinned file itself is damaged"
 

@@ -60,7 +60,7 @@ def test_an_option_that_the_exporter_does_not_have_is_refused(tmp_path: Path) ->
     model = edited(("{pooling: mean}", "{poling: cls}"))
     assert problems_of(tmp_path, model=model) == [
         f"17: {COMPONENT}.options.poling: exporter 'sentence_encoder' has no option 'poling'"
-        " (it has: ignore, normalize, pooling, unused)"
+        " (did you mean 'pooling'? known: ignore, normalize, pooling, unused)"
     ]
 
 

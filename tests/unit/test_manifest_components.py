@@ -102,7 +102,8 @@ CASES: dict[str, Case] = {
          f" {{path: m,"
           f" sha256: {SHA}}}\ncomponents:"),
          (WEIGHTS, "weights: [package/model.safetensors, more/model.safetensors]")],
-        [f"20: {COMPONENT}.weights[1]: 'model.safetensors' comes from 'package' already: give one"
+        ["13: sources.more.from: there is no folder 'more' beside the manifest",
+         f"20: {COMPONENT}.weights[1]: 'model.safetensors' comes from 'package' already: give one"
          f" of them"
          " another name"],
     ),
@@ -156,12 +157,13 @@ CASES: dict[str, Case] = {
         [f"25: {SAMPLE}.dims.batch: 9 is not within 1 to 8"],
     ),
     "random values without a seed": (
-        [kind("{kind: normal}")],
-        [f"27: {IDS}: kind normal needs seed"],
+        [kind("{kind: integers, low: 0, high: 9}")],
+        [f"27: {IDS}: kind integers needs seed"],
     ),
     "values with a seed": (
         [kind("{kind: values, seed: 1, values: [1]}")],
-        [f"27: {IDS}: kind values takes no seed"],
+        [f"27: {IDS}: kind values takes no seed",
+         f"27: {IDS}.values: has shape [1], but the input is [batch: 2, 64]"],
     ),
     "unknown kind": (
         [kind("{kind: gaussian, seed: 1}")],
@@ -175,9 +177,8 @@ CASES: dict[str, Case] = {
     ),
     "a tokenizer that is no file": (
         [("        inputs:\n", TEXT.replace("tokenizer.json", "tokens.json"))],
-        [f"26: {SAMPLE}.text.tokenizer: source 'package' has no file 'tokens.json' (known:"
-         f" config.json,"
-         " model.safetensors, tokenizer.json)"],
+        [f"26: {SAMPLE}.text.tokenizer: source 'package' has no file 'tokens.json' (did you"
+         " mean 'tokenizer.json'? known: config.json, model.safetensors, tokenizer.json)"],
     ),
     "text": ([("        inputs:\n", TEXT), kind("{kind: text, field: ids}")], []),
 }  # fmt: skip

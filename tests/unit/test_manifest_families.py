@@ -50,8 +50,9 @@ def test_a_new_checkpoint_takes_over_what_is_expected_with_its_rung(tmp_path: Pa
 def test_the_model_that_is_named_has_to_be_there(tmp_path: Path) -> None:
     root = workspace(tmp_path, tuned="tinny", odd="odd")
     assert problems(root) == [
-        "manifests/models/odd.yaml:2: fails_like: no other model 'odd' (near: none is near)",
-        "manifests/models/tuned.yaml:2: fails_like: no other model 'tinny' (near: tiny)",
+        "manifests/models/odd.yaml:2: fails_like: unknown model 'odd' (known: tiny, tuned)",
+        "manifests/models/tuned.yaml:2: fails_like: unknown model 'tinny'"
+        " (did you mean 'tiny'? known: odd, tiny)",
     ]
 
 

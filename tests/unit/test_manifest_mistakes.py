@@ -40,7 +40,8 @@ components:
 """
 EXPECTED = """\
 manifests/models/tiny.yaml:4: license: duplicate key, first written in line 3
-manifests/models/tiny.yaml:5: colour: unknown key
+manifests/models/tiny.yaml:5: colour: unknown key \
+(known: components, homepage, license, name, sources, title)
 manifests/models/tiny.yaml:8: sources.hub.from: hf:org/tiny@main: revision must be a commit sha of \
 40 hex digits, so that the bytes cannot change
 manifests/models/tiny.yaml:10: sources.hub.files.model.safetensors.path: \
@@ -135,7 +136,8 @@ def test_an_alias_bomb_in_a_manifest_stops_nothing_else(tmp_path: Path) -> None:
     root = write_workspace(tmp_path, model=bomb, targets=TARGETS.replace("chip:", "ship:"))
     assert message_of(root).splitlines() == [
         "manifests/models/tiny.yaml:1: expands to more than 50000 values (an alias bomb?)",
-        "manifests/targets.yaml:11: targets.gfx942.ship: unknown key",
+        "manifests/targets.yaml:11: targets.gfx942.ship: unknown key"
+        " (did you mean 'chip'? known: chip, device, flags, needs, resources)",
         "2 problems in the manifests",
     ]
 

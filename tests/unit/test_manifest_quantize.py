@@ -153,6 +153,7 @@ def problems(root: Path, *edits: tuple[str, str]) -> str:
     models = root / "manifests/models"
     models.mkdir(parents=True)
     (models / MODEL.name).write_text(text, encoding="utf-8")
+    shutil.copytree(MODEL.with_suffix(""), models / MODEL.stem)
     (root / "manifests/targets.yaml").write_text(TARGETS, encoding="utf-8")
     (root / "toolchains").mkdir()
     shutil.copy(ROOT / "toolchains/sharktank.lock", root / "toolchains")

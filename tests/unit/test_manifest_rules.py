@@ -14,7 +14,7 @@ CASES: dict[str, Case] = {
     # Types, keys, names.
     "unknown key deep inside": (
         [("{min: 1, max: 8}", "{min: 1, max: 8, mid: 4}")],
-        [f"21: {COMPONENT}.dimensions.batch.mid: unknown key"],
+        [f"21: {COMPONENT}.dimensions.batch.mid: unknown key (known: max, min)"],
     ),
     "not a mapping": (
         [("{min: 1, max: 8}", "8")],
@@ -70,7 +70,9 @@ CASES: dict[str, Case] = {
     ),
     "the python name of a key": (
         [source("pypi:tiny==1.0"), ("    from:", "    origin:")],
-        ["5: sources.package.from: is missing", "6: sources.package.origin: unknown key"],
+        ["5: sources.package.from: is missing",
+         "6: sources.package.origin: unknown key (known: files, from, hub, limits, pickle, scale,"
+         " sha256)"],
     ),
     "unknown scheme": (
         [source("git:tiny")],
@@ -89,7 +91,8 @@ CASES: dict[str, Case] = {
     ),
     "a digest where there is no archive": (
         [source("file:tiny")],
-        ["7: sources.package.sha256: a file: source has no archive; pin its files instead"],
+        ["6: sources.package.from: there is no folder 'tiny' beside the manifest",
+         "7: sources.package.sha256: a file: source has no archive; pin its files instead"],
     ),
     "a branch instead of a commit": (
         [source("hf:org/tiny@main"), (f"    sha256: {SHA}\n", "")],

@@ -47,7 +47,8 @@ def problems_of(root: Path, **files: str) -> list[str]:
         ("[--device=local]", "[]", "targets.yaml:7: targets.cpu.flags[0].flags: must not be empty"),
         ("[--device=local]", "[1]", "targets.yaml:7: targets.cpu.flags[0].flags[0]: expected"
          " text, got int 1"),
-        ("targets:\n  cpu:", "target:\n  cpu:", "targets.yaml:1: target: unknown key"),
+        ("targets:\n  cpu:", "target:\n  cpu:", "targets.yaml:1: target: unknown key"
+         " (did you mean 'targets'? known: renames, targets)"),
     ],
 )  # fmt: skip
 def test_a_wrong_target_says_where(tmp_path: Path, old: str, new: str, problem: str) -> None:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fetching import DIGEST_HINT, arrived, declared, failure, fetch, sha256
+from tests.fetching import DIGEST_HINT, arrived, declared, failure, fetch, sha256, unlike
 from tidemill.errors import FailureClass, WorkError
+from tidemill.report.text import shown_lines
 from tidemill.sources import Source, parse_source
 from tidemill.sources.landing import is_inner_path
 from tidemill.steps.work.fetch import full_disk_named
@@ -124,8 +125,10 @@ def test_one_wrong_digest_leaves_nothing(model: Path) -> None:
     (model / "z.json").write_bytes(b"{}")
     files = declared({"config.json": b'{"a": 1}', "z.json": b"[]"})
     error = failure(f"file:{model}", files)
-    assert error.message == (
-        f"source package: file z.json: expected sha256 {sha256(b'[]')}, got {sha256(b'{}')}"
+    assert error.message == unlike("file z.json", sha256(b"[]"), sha256(b"{}"))
+    # A terminal of 80 columns shows the digest, which people copy, whole.
+    assert shown_lines(tuple(error.message.splitlines()), count=4, width=78)[2].endswith(
+        sha256(b"{}")
     )
     assert error.failure is FailureClass.FETCH
     assert error.hint == DIGEST_HINT
@@ -134,17 +137,13 @@ def test_one_wrong_digest_leaves_nothing(model: Path) -> None:
 @pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "a/../config.json", "./x", "a//b"])
 def test_a_path_that_is_not_inside_is_refused(model: Path, path: str) -> None:
     error = failure(f"file:{model}", {"x": {"path": path, "sha256": sha256(b"")}})
-    assert error.message == (
-        f"source package: file x: {path!r} leaves its folder or is not a plain path"
-    )
+    assert error.message == (f"file x: {path!r} leaves its folder or is not a plain path")
 
 
 def test_a_name_that_leaves_out_is_refused(model: Path) -> None:
     files = {"../x": {"path": "config.json", "sha256": sha256(b'{"a": 1}')}}
     error = failure(f"file:{model}", files)
-    assert error.message == (
-        "source package: file ../x: '../x' leaves its folder or is not a plain path"
-    )
+    assert error.message == ("file ../x: '../x' leaves its folder or is not a plain path")
 
 
 def test_a_link_inside_is_followed_and_a_link_outside_is_refused(model: Path) -> None:
@@ -155,9 +154,7 @@ def test_a_link_inside_is_followed_and_a_link_outside_is_refused(model: Path) ->
     inside = {"x": {"path": "inside", "sha256": sha256(b'{"a": 1}')}}
     for bad in ("outside", "loop"):
         error = failure(f"file:{model}", {"x": {"path": bad, "sha256": sha256(b"secret")}})
-        assert error.message == (
-            f"source package: file x: {bad} is a link that leaves file:{model}"
-        )
+        assert error.message == (f"file x: {bad} is a link that leaves file:{model}")
         Path("landing").rmdir()
     fetch(f"file:{model}", inside)
     assert arrived() == {"x": b'{"a": 1}'}
@@ -166,37 +163,35 @@ def test_a_link_inside_is_followed_and_a_link_outside_is_refused(model: Path) ->
 def test_an_absent_file_and_an_absent_folder_are_told_apart(model: Path) -> None:
     files = declared({"weights": b""})
     assert failure(f"file:{model}", files).message == (
-        f"source package: file weights: there is no file weights in file:{model}"
+        f"file weights: there is no file weights in file:{model}"
     )
     Path("landing").rmdir()
     assert failure("file:gone", files, base=str(model)).message == (
-        "source package: file:gone: there is no such folder"
+        "file:gone: there is no such folder"
     )
 
 
 def test_a_pipe_is_not_a_file(model: Path) -> None:
     os.mkfifo(model / "pipe")
     assert failure(f"file:{model}", declared({"pipe": b""})).message == (
-        f"source package: file pipe: there is no file pipe in file:{model}"
+        f"file pipe: there is no file pipe in file:{model}"
     )
 
 
 def test_nothing_declared_is_an_error(model: Path) -> None:
-    assert failure(f"file:{model}", {}).message == "source package: no files are declared"
+    assert failure(f"file:{model}", {}).message == "no files are declared"
 
 
 def test_synthetic_weights_are_not_fetched(model: Path) -> None:
     error = failure("synthetic:seed=7", declared({"x": b""}))
-    assert error.message == "source package: synthetic:seed=7: there is nothing to fetch"
+    assert error.message == "synthetic:seed=7: there is nothing to fetch"
 
 
 def test_a_full_disk_is_infrastructure() -> None:
     # /dev/full is the kernel's own full disk: writing to it fails with ENOSPC.
     with pytest.raises(WorkError) as caught, full_disk_named():
         Path("/dev/full").write_bytes(b"x")
-    assert caught.value.message == (
-        "source package: the disk is full: [Errno 28] No space left on device"
-    )
+    assert caught.value.message == ("the disk is full: [Errno 28] No space left on device")
     assert caught.value.failure is FailureClass.INFRASTRUCTURE
     with pytest.raises(FileNotFoundError), full_disk_named():
         Path("/dev/nowhere").read_bytes()

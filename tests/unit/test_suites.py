@@ -97,7 +97,12 @@ def test_a_target_that_is_not_asked_for_has_no_nodes(tmp_path: Path) -> None:
             "test_timeout: soon",
             "7: test_timeout: 'soon' is not a time: write it as 90s, 10m or 2h",
         ),
-        ("license: MIT", "licence: MIT", "3: licence: unknown key"),
+        (
+            "license: MIT",
+            "licence: MIT",
+            "3: licence: unknown key (did you mean 'license'? known: flags, homepage,"
+            " kind, license, limits, name, targets, test_timeout, title)",
+        ),
     ],
 )
 def test_a_wrong_suite_says_where(tmp_path: Path, old: str, new: str, problem: str) -> None:

@@ -104,7 +104,7 @@ def test_an_unknown_toolchain_is_a_problem_of_the_manifest(tmp_path: Path) -> No
     line = next(n for n, text in enumerate(OTHER.splitlines(), 1) if "toolchain:" in text)
     assert raised.value.message.startswith(
         f"manifests/models/tiny.yaml:{line}: components.encoder.toolchain:"
-        " unknown toolchain 'lm' (known: llm, night)"
+        " unknown toolchain 'lm' (did you mean 'llm'? known: llm, night)"
     )
 
 

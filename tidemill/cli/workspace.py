@@ -39,10 +39,13 @@ def manifest() -> None:
 @json_option
 @workspace_options
 def manifest_check(*, as_json: bool, workspace_dir: Path | None, store_url: str | None) -> int:
-    """Read every file below manifests/ and report all problems, each with file, line and path."""
+    """Read every file below manifests/ and report all problems, each with file, line and path.
+
+    The files of file: sources are hashed, however large they are.
+    """
     workspace = workspace_of(workspace_dir, store_url)
     try:
-        manifests = load_manifests(workspace.root)
+        manifests = load_manifests(workspace.root, all_files=True)
         _check_expectations(workspace, manifests)
     except ManifestError as error:
         if not as_json:

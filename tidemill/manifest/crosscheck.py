@@ -6,10 +6,12 @@ from typing import Any, get_args
 from tidemill.exporters import EXPORTERS
 from tidemill.manifest.benchmark_checks import benchmarked
 from tidemill.manifest.handed import handed_over
+from tidemill.manifest.options import chosen
 from tidemill.manifest.paged import paged, quantize_files
 from tidemill.manifest.part import Dtype
-from tidemill.manifest.problems import Location, Problem
+from tidemill.manifest.problems import Location, Problem, known_words
 from tidemill.manifest.proxies import judged
+from tidemill.manifest.sample_values import filled
 from tidemill.manifest.yaml_source import Document
 from tidemill.sources import parse_source
 
@@ -42,7 +44,7 @@ def crosscheck(document: Document, *, targets: Mapping[str, object]) -> list[Pro
         findings += _sample_names(component, at)
         findings += _targets(component, at, targets)
         findings += _dtypes(component, at)
-        findings += _options(component, at)
+        findings += chosen(component, at)
         findings += _logits(component, at)
         findings += _repeated(component, at)
         findings += benchmarked(component, at, targets=targets)
@@ -89,13 +91,13 @@ def _file_problem(data: dict[str, Any], reference: object) -> str:
     source, _, file = reference.partition("/")
     sources = _mapping(data.get("sources"))
     if source not in sources:
-        return f"no source '{source}' (known: {', '.join(sorted(sources)) or 'none'})"
+        return f"no source '{source}' {known_words(source, sources)}"
     hub = _mapping(sources[source]).get("hub")
     if _scheme(sources[source]) == "synthetic" and not hub:
         return "" if not file else f"source '{source}' is synthetic: write '{source}' alone"
     files = _mapping(_mapping(hub or sources[source]).get("files"))
     if file not in files:
-        return f"source '{source}' has no file '{file}' (known: {', '.join(sorted(files))})"
+        return f"source '{source}' has no file '{file}' {known_words(file, files)}"
     return ""
 
 
@@ -189,6 +191,7 @@ def _sample(component: dict[str, Any], sample: dict[str, Any], at: Location) -> 
     for name, value in made.items():
         if _mapping(value).get("kind") == "text" and "text" not in sample:
             yield (*at, "inputs", name), "is made from text, but the sample has none"
+    yield from filled(component, sample, at)
     dimensions, sizes = _mapping(component.get("dimensions")), _mapping(sample.get("dims"))
     for missing in sorted(set(dimensions) - set(sizes)):
         yield at, f"gives no size for dimension '{missing}'"
@@ -206,13 +209,13 @@ def _sample(component: dict[str, Any], sample: dict[str, Any], at: Location) -> 
 def _targets(
     component: dict[str, Any], at: Location, targets: Mapping[str, object]
 ) -> Iterator[Finding]:
-    known = ", ".join(sorted(targets))
     for index, name in enumerate(_items(component.get("targets"))):
         if isinstance(name, str) and name not in targets:
-            yield (*at, "targets", index), f"unknown target '{name}' (known: {known})"
+            yield (*at, "targets", index), f"unknown target '{name}' {known_words(name, targets)}"
     for name in _mapping(component.get("flags")):
         if name != "all" and name not in targets:
-            yield (*at, "flags", name), f"unknown target '{name}' (known: all, {known})"
+            known = known_words(name, ("all", *targets))
+            yield (*at, "flags", name), f"unknown target '{name}' {known}"
 
 
 def _dtypes(component: dict[str, Any], at: Location) -> Iterator[Finding]:
@@ -248,14 +251,3 @@ def _logits(component: dict[str, Any], at: Location) -> Iterator[Finding]:
         if outputs and name not in outputs:
             where = (*at, "numerics", "logits", index)
             yield where, f"'{name}' is no output of this component (known: {', '.join(known)})"
-
-
-def _options(component: dict[str, Any], at: Location) -> Iterator[Finding]:
-    info = EXPORTERS.get(str(component.get("exporter")))
-    for name in _mapping(component.get("options")) if info else ():
-        if info and name not in info.options:
-            known = ", ".join(sorted(info.options))
-            yield (
-                (*at, "options", name),
-                f"exporter '{component['exporter']}' has no option '{name}' (it has: {known})",
-            )

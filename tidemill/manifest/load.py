@@ -2,22 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
-from tidemill.exporters import EXPORTERS
 from tidemill.manifest.crosscheck import crosscheck
+from tidemill.manifest.declared_files import declared
 from tidemill.manifest.model import ManifestPart
-from tidemill.manifest.part import Part
-from tidemill.manifest.problems import Location, Problem, raise_problems
+from tidemill.manifest.problems import Problem, known_words, raise_problems
 from tidemill.manifest.suites import KnownPart, Suite, SuitePart, findings, unknown_targets
 from tidemill.manifest.targets import Expectation, ExpectationsPart, TargetsPart, inherit
+from tidemill.manifest.validation import AnyPart, validate
 from tidemill.manifest.yaml_source import Document, read_yaml
-
-AnyPart = TypeVar("AnyPart", bound=Part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +25,10 @@ class Manifests:
     suites: Mapping[str, Suite] = field(default_factory=dict)
 
 
-def load_manifests(root: Path) -> Manifests:
+def load_manifests(root: Path, *, all_files: bool = False) -> Manifests:
     """Read targets.yaml, expectations.yaml, models/** and conformance/** below ``root``/manifests.
 
+    The files of ``file:`` sources are looked at too; ``all_files`` hashes large ones as well.
     Raises ManifestError that lists every problem as ``file:line: path: message``.
     """
     problems: list[Problem] = []
@@ -55,6 +50,7 @@ def load_manifests(root: Path) -> Manifests:
     for path in sorted((folder / "models").rglob("*.yaml")):
         document = _read(root, path)
         problems += crosscheck(document, targets=known) if targets else []
+        problems += declared(document, path.parent, workspace=root, everything=all_files)
         problems += _name_problems(document, path, first)
         part = validate(document, ManifestPart, problems, toolchains=toolchains)
         if part is not None:
@@ -82,8 +78,8 @@ def _unlike(
         if like is None:
             continue
         if like not in models or like == name:
-            close = ", ".join(get_close_matches(like, set(models) - {name})) or "none is near"
-            yield document.problem(("fails_like",), f"no other model '{like}' (near: {close})")
+            words = known_words(like, set(models) - {name})
+            yield document.problem(("fails_like",), f"unknown model '{like}' {words}")
         elif models[like].fails_like:
             message = f"'{like}' itself fails like '{models[like].fails_like}': name that one"
             yield document.problem(("fails_like",), message)
@@ -182,111 +178,3 @@ def _name_problems(document: Document, path: Path, first: dict[str, str]) -> lis
         )
     first[name] = f"in {document.file}"
     return problems
-
-
-def validate(
-    document: Document,
-    kind: type[AnyPart],
-    problems: list[Problem],
-    *,
-    toolchains: Sequence[str] = (),
-) -> AnyPart | None:
-    """The document as ``kind``, or None after adding every problem to ``problems``.
-
-    ``toolchains`` are the names of the locks that there are.
-    """
-    problems += document.problems
-    if document.data is None:
-        return None
-    try:
-        part = kind.model_validate(
-            document.data, context={"exporters": EXPORTERS, "toolchains": toolchains}
-        )
-    except ValidationError as error:
-        known = {problem.path for problem in document.problems}
-        found = _problems(document, [dict(item) for item in error.errors()])
-        problems += [problem for problem in found if problem.path not in known]
-        return None
-    return None if document.problems else part
-
-
-_PLAIN = {
-    "extra_forbidden": "unknown key",
-    "missing": "is missing",
-    "string_type": "expected text",
-    "int_type": "expected a whole number",
-    "float_type": "expected a number",
-    "bool_type": "expected true or false",
-    "dict_type": "expected a mapping",
-    "model_type": "expected a mapping",
-    "model_attributes_type": "expected a mapping",
-    "tuple_type": "expected a list",
-    "list_type": "expected a list",
-    "too_short": "must not be empty",
-    "string_too_short": "must not be empty",
-}
-#: What pydantic puts into a location where a value may be one of several types.
-_ALTERNATIVES = {
-    "int": "a whole number",
-    "str": "text",
-    "float": "a number",
-    "bool": "true or false",
-    "list[int]": "a list of whole numbers",
-    "list[str]": "a list of texts",
-}
-_SHOWN = 40
-
-
-def _problems(document: Document, items: list[dict[str, Any]]) -> list[Problem]:
-    problems: list[Problem] = []
-    unions: dict[Location, list[str]] = {}
-    for item in items:
-        location, alternative = _real_location(document, item["loc"], given=item["input"])
-        if item["type"] == "too_short" and document.value_at(location):
-            continue  # not empty: pydantic means that no item of it is right
-        if alternative:
-            unions.setdefault(location, []).append(_ALTERNATIVES[alternative])
-        else:
-            problems.append(document.problem(location, _message(item)))
-    for location, kinds in unions.items():
-        *some, last = dict.fromkeys(kinds)
-        value = _shown(document.value_at(location))
-        problems.append(
-            document.problem(location, f"expected {', '.join(some)} or {last}, got {value}")
-        )
-    return problems
-
-
-def _message(item: dict[str, Any]) -> str:
-    if item["type"] == "literal_error":
-        return f"unknown value {item['input']!r} (known: {item['ctx']['expected']})"
-    if item["type"] == "value_error":
-        return str(item["ctx"]["error"])
-    message = _PLAIN.get(item["type"], "")
-    if message.startswith("expected"):
-        return f"{message}, got {_shown(item['input'])}"
-    words = item["msg"].replace("Input should be", "must be")
-    return message or f"{words}, got {_shown(item['input'])}"
-
-
-def _real_location(
-    document: Document, location: tuple[str | int, ...], *, given: object
-) -> tuple[Location, str]:
-    """The location without what pydantic adds for dict keys; and its word for one type of several.
-
-    Everything that it says below such a word is about one alternative, and left out.
-    """
-    real: Location = ()
-    for index, part in enumerate(location):
-        written = (*real, part) in document.lines
-        last = index == len(location) - 1
-        if part in _ALTERNATIVES and (not written or (last and document.value_at(real) is given)):
-            return real, str(part)
-        if written or part != "[key]":
-            real = (*real, part)
-    return real, ""
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text[:_SHOWN]}{'…' if len(text) > _SHOWN else ''}"

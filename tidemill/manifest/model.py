@@ -22,6 +22,7 @@ from tidemill.manifest.part import (
     parse_size,
     parse_time,
 )
+from tidemill.manifest.problems import known_words
 from tidemill.manifest.quantize import QuantizePart
 from tidemill.manifest.values import ValuePart
 from tidemill.records import STAGES, SUITE_STAGES
@@ -148,7 +149,7 @@ class NumericsPart(Part):
 
 def _known(name: str, known: Any, what: str) -> str:
     if name not in known:
-        raise ValueError(f"unknown {what} '{name}' (known: {', '.join(sorted(known))})")
+        raise ValueError(f"unknown {what} '{name}' {known_words(name, known)}")
     return name
 
 

@@ -1,20 +1,29 @@
 """Problems in YAML files: collected, located, and reported all at once."""
 
-from dataclasses import dataclass
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from tidemill.errors import ManifestError
 
 Location = tuple[str | int, ...]
+_SHOWN = 40
+#: How alike two names are (difflib's ratio) of which one is taken for a slip in the other.
+_NEAR = 0.7
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One mistake: the file as the user knows it, line (from 1), path of keys, words."""
+    """One mistake: the file as the user knows it, line (from 1), path of keys, words.
+
+    ``origin`` is the path at which the value is written, where aliases use it in other places too.
+    """
 
     file: str
     line: int
     path: str
     message: str
+    origin: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}"
@@ -29,11 +38,43 @@ def path_text(location: Location) -> str:
     return text
 
 
-def raise_problems(problems: list[Problem]) -> None:
+def shown(value: object) -> str:
+    """A value with its type, short enough for a line."""
+    text = repr(value)
+    return f"{type(value).__name__} {text[:_SHOWN]}{'…' if len(text) > _SHOWN else ''}"
+
+
+def known_words(name: object, known: Iterable[str]) -> str:
+    """What a name could have been: the nearest of ``known`` where one is near, and all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=_NEAR)
+    meant = f"did you mean '{near[0]}'? " if near else ""
+    return f"({meant}known: {', '.join(names) or 'none'})"
+
+
+def raise_problems(problems: Sequence[Problem]) -> None:
     """Raise one ManifestError that lists every problem; return when there is none."""
     if not problems:
         return
-    lines = "\n".join(str(problem) for problem in sorted(set(problems)))
-    count = len(set(problems))
-    noun = "problem" if count == 1 else "problems"
-    raise ManifestError(f"{lines}\n{count} {noun} in the manifests", hint="Mend the lines above.")
+    lines = _once(sorted(set(problems)))
+    noun = "problem" if len(lines) == 1 else "problems"
+    told = "\n".join(lines)
+    raise ManifestError(
+        f"{told}\n{len(lines)} {noun} in the manifests", hint="Mend the lines above."
+    )
+
+
+def _once(problems: Sequence[Problem]) -> list[str]:
+    """The lines of sorted problems; one line for what is written once and used in many places."""
+    same: dict[object, list[Problem]] = {}
+    for one in problems:
+        # Without an origin it is nobody else's: its own path tells it from all others.
+        written = (one.file, one.line, one.origin or one.path, one.message)
+        same.setdefault(written, []).append(one)
+    lines = []
+    for group in same.values():
+        first = next((one for one in group if one.path == one.origin), group[0])
+        more = len(group) - 1
+        places = f"{more} more place that uses" if more == 1 else f"{more} more places that use"
+        lines.append(f"{first}, and {places} it" if more else str(first))
+    return lines

@@ -27,11 +27,15 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(slots=True)
 class Document:
-    """One parsed file: its data, the line of every location in it, and what is wrong with it."""
+    """One parsed file: its data, the line of every location in it, and what is wrong with it.
+
+    ``origins`` are the locations at which values are written that stand at others by an alias.
+    """
 
     file: str
     data: Any = None
     lines: dict[Location, int] = field(default_factory=dict)
+    origins: dict[Location, Location] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def line_of(self, location: Location) -> int:
@@ -49,7 +53,17 @@ class Document:
 
     def problem(self, location: Location, message: str) -> Problem:
         """A problem of this file at ``location``."""
-        return Problem(self.file, self.line_of(location), path_text(location), message)
+        origin = self.origin_of(location)
+        return Problem(
+            self.file, self.line_of(location), path_text(location), message, path_text(origin)
+        )
+
+    def origin_of(self, location: Location) -> Location:
+        """Where it is written: its own place, or that of the anchor around it."""
+        for length in range(len(location), 0, -1):
+            if location[:length] in self.origins:
+                return (*self.origins[location[:length]], *location[length:])
+        return location
 
 
 class _TooLargeError(Exception):
@@ -63,6 +77,8 @@ class _Reader:
         self.document = document
         self.constructor = yaml.SafeLoader("")
         self.count = 0
+        #: Where each node was read first. The tree keeps them all, so no identity comes twice.
+        self.first: dict[int, Location] = {}
 
     def read(self, node: yaml.Node, location: Location) -> Any:
         self.count += 1
@@ -71,6 +87,8 @@ class _Reader:
         if len(location) > MAX_DEPTH:
             raise _TooLargeError(_DEEP)
         self.document.lines.setdefault(location, node.start_mark.line + 1)
+        if (first := self.first.setdefault(id(node), location)) != location:
+            self.document.origins[location] = first
         if node.tag not in _PLAIN_TAGS:
             self._add(node.start_mark.line + 1, location, f"tag {node.tag} is not read")
             return None
@@ -114,8 +132,9 @@ class _Reader:
         return value
 
     def _add(self, line: int, location: Location, message: str) -> None:
+        origin = path_text(self.document.origin_of(location))
         self.document.problems.append(
-            Problem(self.document.file, line, path_text(location), message)
+            Problem(self.document.file, line, path_text(location), message, origin)
         )
 
 

@@ -29,22 +29,26 @@ class Wanted:
 
 def fetch_error(message: str, *, hint: str) -> WorkError:
     """A failure that the author of the manifest, or the owner of a token, must act on."""
-    return WorkError(FailureClass.FETCH, f"source package: {message}", hint=hint)
+    return WorkError(FailureClass.FETCH, message, hint=hint)
 
 
 def infrastructure_error(message: str, *, hint: str) -> WorkError:
     """A failure of the network, of a server or of the disk: trying again may help."""
-    return WorkError(FailureClass.INFRASTRUCTURE, f"source package: {message}", hint=hint)
+    return WorkError(FailureClass.INFRASTRUCTURE, message, hint=hint)
 
 
 def host_error(message: str, *, hint: str) -> WorkError:
     """A failure that whoever set this machine up must act on."""
-    return WorkError(FailureClass.HOST, f"source package: {message}", hint=hint)
+    return WorkError(FailureClass.HOST, message, hint=hint)
 
 
 def mismatch(what: str, *, expected: str, got: str) -> WorkError:
     """The one message for bytes that are not those that were declared."""
-    return fetch_error(f"{what}: expected sha256 {expected}, got {got}", hint=DIGEST_HINT)
+    # Each digest in a line of its own, so that no report cuts it: people copy it from there.
+    return fetch_error(
+        f"{what}: another sha256 than declared\nexpected {expected}\ngot      {got}",
+        hint=DIGEST_HINT,
+    )
 
 
 def wanted_files(

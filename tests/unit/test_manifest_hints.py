@@ -25,7 +25,8 @@ SLIPS: dict[str, Case] = {
     ),
     "a key that is like none": (
         [("license: MIT", "license: MIT\nxyz: 1")],
-        ["4: xyz: unknown key (known: components, homepage, license, name, sources, title)"],
+        ["4: xyz: unknown key (known: components, fails_like, homepage, license, name, sources,"
+         " title)"],
     ),
     "an exporter": (
         [("exporter: sentence_encoder", "exporter: sentence_encodr")],

@@ -41,7 +41,7 @@ components:
 EXPECTED = """\
 manifests/models/tiny.yaml:4: license: duplicate key, first written in line 3
 manifests/models/tiny.yaml:5: colour: unknown key \
-(known: components, homepage, license, name, sources, title)
+(known: components, fails_like, homepage, license, name, sources, title)
 manifests/models/tiny.yaml:8: sources.hub.from: hf:org/tiny@main: revision must be a commit sha of \
 40 hex digits, so that the bytes cannot change
 manifests/models/tiny.yaml:10: sources.hub.files.model.safetensors.path: \

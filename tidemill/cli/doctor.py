@@ -11,9 +11,10 @@ from tidemill.cli.output import say, workspace_of, workspace_options
 from tidemill.cli.produce import pipelines_of
 from tidemill.cli.workspace import locks_of
 from tidemill.errors import ExitCode, ManifestError, UsageError
-from tidemill.manifest.load import Manifests, load_manifests, validate
+from tidemill.manifest.load import Manifests, load_manifests
 from tidemill.manifest.problems import Problem
 from tidemill.manifest.targets import TargetsPart
+from tidemill.manifest.validation import validate
 from tidemill.manifest.yaml_source import read_yaml
 from tidemill.report.text import plural, size_text
 from tidemill.toolchain.environment import folder_of, locate, require

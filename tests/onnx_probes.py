@@ -202,6 +202,81 @@ def constants() -> dict[str, Any]:
     }
 
 
+def old_file() -> dict[str, Any]:
+    """IR version 3, where initializers are inputs too; one is an output, and one a constant."""
+    info = helper.make_tensor_value_info
+    weights = [
+        numpy_helper.from_array(MATRIX, "w:0"), numpy_helper.from_array(BIAS.repeat(8), "t:0")
+    ]  # fmt: skip
+    row = numpy_helper.from_array(BIAS.repeat(8)[::-1].copy())
+    nodes = [
+        helper.make_node("Constant", [], ["row"], value=row),
+        helper.make_node("MatMul", ["x", "w:0"], ["product"]),
+        helper.make_node("Add", ["row", "t:0"], ["sum"]),
+    ]
+    inputs = [
+        info("x", TensorProto.FLOAT, ["n", 8]),
+        info("w:0", TensorProto.FLOAT, [8, 30]),
+        info("t:0", TensorProto.FLOAT, [240]),
+    ]
+    outputs = [
+        info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("product", ["n", 30]), ("sum", [240]), ("t:0", [240]))
+    ]
+    graph = helper.make_graph(nodes, "old", inputs, outputs, weights)
+    opset = [helper.make_opsetid("", 8)]
+    path = Path("old.onnx")
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=3), path)
+    return tried(path)
+
+
+def with_functions() -> dict[str, Any]:
+    """A local function with a weight in it."""
+    kernel = numpy_helper.from_array(MATRIX)
+    body = [
+        helper.make_node("Constant", [], ["w"], value=kernel),
+        helper.make_node("MatMul", ["a", "w"], ["b"]),
+    ]
+    opset = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    function = helper.make_function("own", "Layer", ["a"], ["b"], body, opset[:1])
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Layer", ["x"], ["y"], domain="own")],
+        "functions",
+        [info("x", TensorProto.FLOAT, ["n", 8])],
+        [info("y", TensorProto.FLOAT, ["n", 30])],
+    )
+    path = Path("functions.onnx")
+    model = helper.make_model(graph, opset_imports=opset, functions=[function], ir_version=8)
+    onnx.save(model, path)
+    return tried(path)
+
+
+def tried(path: Path) -> dict[str, Any]:
+    """Exported, packed, and compared with onnx's own evaluator of the file as it is."""
+    inputs = (InputSpec(name="x", dtype="f32", shape=("n", 8)),)
+    rows = {"n": Dimension(min=1, max=8)}
+    spec = spec_for(path, inputs=inputs, dynamic=rows, weights={"m.onnx": path})
+    mlir, irpa = path.with_suffix(".mlir"), path.with_suffix(".irpa")
+    EXPORTER.export(spec, mlir)
+    EXPORTER.pack(spec, irpa)
+    x = SIGNAL.reshape(-1, 8)[:5]
+    expected = ReferenceEvaluator(onnx.load(path)).run(None, {"x": x})
+    wide = EXPORTER.program(spec, "f64")([x])
+    result = run_on_cpu(mlir, irpa, x)
+    compiled = result if isinstance(result, list) else [result]
+    pairs = [*zip(expected, wide, strict=True), *zip(expected, compiled, strict=True)]
+    return {
+        "stored": sorted(entries(irpa)),
+        "error": max(float(np.abs(one - two).max()) for one, two in pairs),
+    }
+
+
+def forms() -> dict[str, Any]:
+    """Files of other forms."""
+    return {"old": old_file(), "functions": with_functions()}
+
+
 CONVOLUTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "strides": {"strides": [2, 3]},
@@ -244,6 +319,14 @@ def convolutions() -> dict[str, Any]:
     line, room = plane.reshape(2, 6, 99), plane.reshape(2, 6, 11, 3, 3)
     found["line"] = distance(convolution(1, {"dilations": [4]}, bias=True), line)
     found["room"] = distance(convolution(3, {"pads": [1, 0, 0, 1, 1, 0]}, bias=True), room)
+    none = np.zeros((0, 6, 99))
+    shape = evaluator(convolution(1, {}, bias=True))([none])[0].shape
+    found["no rows"] = float(shape != (0, 6, 97))
+    try:
+        evaluator(convolution(1, {}, bias=True))([line[:, :5]])
+        found["unfit"] = 1.0
+    except ValueError as error:
+        found["unfit"] = float("do not fit a kernel" not in str(error))
     wide = np.cos(np.arange(6 * 20000, dtype=np.float64)).reshape(1, 6, 20000)
     wave = convolution(1, {"dilations": [9000]}, bias=False)
     (result,) = evaluator(wave)([wide])
@@ -256,5 +339,5 @@ def convolutions() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    probes = {"model": model, "constants": constants, "convolutions": convolutions}
+    probes = {"model": model, "constants": constants, "convolutions": convolutions, "forms": forms}
     Path("findings.json").write_text(json.dumps(probes[sys.argv[1]]()), encoding="utf-8")

@@ -10,11 +10,12 @@ import json
 import shlex
 import tarfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tidemill.cutting import FOLDER, Cut
+from tidemill.sources.landing import is_inner_path
 
 MAX_INPUT_BYTES = 8 << 20
 #: What a command writes to; it expects them to be there.
@@ -63,14 +64,28 @@ def make_bundle(
 def unpack(bundle: bytes, folder: Path) -> list[str]:
     """Write the files of a bundle below ``folder``; their names. Raises ValueError, OSError.
 
-    Nothing is written outside ``folder``, whatever the bundle says.
+    Nothing is written at all if anything in it is no plain file or folder below it.
     """
     try:
         with tarfile.open(fileobj=io.BytesIO(bundle), mode="r:gz") as archive:
-            archive.extractall(folder, filter="data")
-            return sorted(member.name for member in archive if member.isfile())
+            files = dict(_contents(archive))
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"the bundle is damaged: {error}") from error
+    for name in WRITTEN_FOLDERS:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return sorted(files)
+
+
+def _contents(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    """The files that an archive of ours may have."""
+    for member in archive:
+        if not is_inner_path(member.name) or not (member.isreg() or member.isdir()):
+            raise tarfile.TarError(f"{member.name!r} is no plain file or folder in it")
+        if stream := archive.extractfile(member) if member.isreg() else None:
+            yield member.name, stream.read()
 
 
 def _archive(files: Mapping[str, bytes]) -> bytes:

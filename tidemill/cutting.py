@@ -17,6 +17,8 @@ FOLDER = "dispatch"
 _SOURCES = "tmp/dispatches"
 _ERROR = re.compile(r"error: (?P<words>.*?(?P<name>[\w$]+_dispatch_\d+).*)")
 
+#: Digits of a key that people are shown, and commands take.
+_SHOWN = 12
 #: Runs a command in the work folder and gives its log; "" when it did not come to an end.
 Run = Callable[[Sequence[str]], str]
 
@@ -30,12 +32,11 @@ class Cut:
     command: tuple[str, ...]
     log: str
 
-    @property
-    def hint(self) -> str:
-        """What to tell a person."""
+    def hint(self, key: str) -> str:
+        """What to tell a person of it, in the failure of the action ``key``."""
         return (
-            f"The dispatch that fails, alone: {self.file} ({self.size:,} bytes) in the bundle"
-            " (tidemill log KEY --bundle FOLDER)."
+            f"The dispatch that fails, alone: {self.file} ({self.size:,} bytes), unpacked by"
+            f" tidemill log {key[:_SHOWN]} --bundle FOLDER"
         )
 
 

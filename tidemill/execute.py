@@ -240,7 +240,7 @@ def _keep_failure(
         address=str(bound.node.address),
         failure=diagnosis.failure,
         lines=told(diagnosis, stage=bound.node.stage, address=bound.node.address),
-        hint=diagnosis.hint or (cut.hint if cut else ""),
+        hint=diagnosis.hint or (cut.hint(bound.key) if cut else ""),
         deterministic=diagnosis.deterministic,
         command=tuple(command),
         log=_blob(place, log, name=LOG, kind="log"),

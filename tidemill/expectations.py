@@ -72,6 +72,8 @@ def problems(
             if node.stage == expectation.stage and matches(expectation.address, node.address)
         ]
         words = f"expectation {expectation.address} ({expectation.stage}, {expectation.failure})"
+        if isinstance(expectation, InheritedExpectation):
+            words += f", which is one of {expectation.of},"
         if covered and expired(expectation, today=today):
             found.append(
                 f"{words} expired on {expectation.expires}: {expectation.owner} must decide"

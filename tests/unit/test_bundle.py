@@ -115,10 +115,25 @@ def test_a_damaged_bundle_says_so(
         unpack(spoil(bundle(folder)), tmp_path / "new")
 
 
-def test_a_bundle_writes_nothing_beside_its_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../escaped", tarfile.REGTYPE),
+        ("/escaped", tarfile.REGTYPE),
+        ("in/link", tarfile.SYMTYPE),
+        ("in/link", tarfile.LNKTYPE),
+        ("in/pipe", tarfile.FIFOTYPE),
+    ],
+)
+def test_of_a_bundle_with_anything_but_files_nothing_is_written(
+    tmp_path: Path, name: str, kind: bytes
+) -> None:
     hostile = io.BytesIO()
     with tarfile.open(fileobj=hostile, mode="w:gz") as archive:
-        archive.addfile(tarfile.TarInfo("../escaped"), io.BytesIO())
+        archive.addfile(tarfile.TarInfo("log.txt"), io.BytesIO())
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, "log.txt"
+        archive.addfile(member, io.BytesIO())
     with pytest.raises(ValueError, match="the bundle is damaged"):
         unpack(hostile.getvalue(), tmp_path / "new")
-    assert not (tmp_path / "escaped").exists()
+    assert list(tmp_path.iterdir()) == []

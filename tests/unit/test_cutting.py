@@ -68,7 +68,8 @@ def test_the_dispatch_that_fails_is_cut_out_and_fails_alone(folder: Folder) -> N
     assert cut.file == "dispatch/main$async_dispatch_0.mlir"
     assert cut.size == (folder.root / cut.file).stat().st_size < len(PROGRAM) * 10
     assert "exceeded the limit of 65536 bytes" in folder.run(cut.command)
-    assert cut.file in cut.hint
+    assert f"{cut.file} (" in cut.hint("a" * 64)
+    assert "tidemill log aaaaaaaaaaaa --bundle FOLDER" in cut.hint("a" * 64)
     data = make_bundle(
         key="k", parts={}, command=["c"], log=log.encode(), folder=folder.root, cut=cut
     )

@@ -97,11 +97,28 @@ def test_half_precision_is_refused(found: dict[str, Any]) -> None:
     assert found["half"]["message"] == "an ONNX model runs in f32 or f64, not in f16"
 
 
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> dict[str, Any]:
+    return probe(toolchain_python, tmp_path_factory.mktemp("forms"), "onnx_probes.py", "forms")
+
+
+@pytest.mark.parametrize(
+    ("form", "stored"), [("old", ["row", "t_0.1", "w_0"]), ("functions", None)]
+)
+def test_files_of_other_forms_come_through(
+    forms: dict[str, Any], form: str, stored: list[str] | None
+) -> None:
+    """Initializers that are inputs as well, or outputs; weights in local functions."""
+    found = forms[form]
+    assert found["stored"] == stored if stored else len(found["stored"]) == 1
+    assert found["error"] < 1e-5
+
+
 def test_our_convolution_is_onnx_own_in_every_attribute(
     tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path
 ) -> None:
     """Also with a dilation for which onnx's own asks for gigabytes."""
     folder = tmp_path_factory.mktemp("conv")
     distances = probe(toolchain_python, folder, "onnx_probes.py", "convolutions")
-    assert len(distances) == 12
+    assert len(distances) == 14
     assert {name: far for name, far in distances.items() if not far < 1e-13} == {}

@@ -50,10 +50,17 @@ def test_a_new_checkpoint_takes_over_what_is_expected_with_its_rung(tmp_path: Pa
 def test_the_model_that_is_named_has_to_be_there(tmp_path: Path) -> None:
     root = workspace(tmp_path, tuned="tinny", odd="odd")
     assert problems(root) == [
-        "manifests/models/odd.yaml:2: fails_like: unknown model 'odd' (known: tiny, tuned)",
+        "manifests/models/odd.yaml:2: fails_like: 'odd' is this model: name another",
         "manifests/models/tuned.yaml:2: fails_like: unknown model 'tinny'"
         " (did you mean 'tiny'? known: odd, tiny)",
     ]
+
+
+def test_a_model_whose_file_is_wrong_elsewhere_is_there_all_the_same(tmp_path: Path) -> None:
+    root = workspace(tmp_path, tuned="tiny")
+    path = root / "manifests/models/tiny.yaml"
+    path.write_text(MODEL.replace("license: MIT", "license: 3"), encoding="utf-8")
+    assert problems(root) == ["manifests/models/tiny.yaml:3: license: expected text, got int 3"]
 
 
 def test_a_chain_is_refused_with_its_first(tmp_path: Path) -> None:

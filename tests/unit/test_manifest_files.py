@@ -1,4 +1,4 @@
-"""Files that a ``file:`` source declares are looked at when its manifest is read."""
+"""Files that a ``file:`` source declares are looked at when manifests are checked."""
 
 import hashlib
 import json
@@ -10,7 +10,6 @@ from click.testing import CliRunner
 from tests.unit.made import MODEL, SHA, write_workspace
 from tidemill.cli.workspace import manifest
 from tidemill.errors import ExitCode, ManifestError
-from tidemill.manifest import declared_files
 from tidemill.manifest.load import load_manifests
 
 FILE = "manifests/models/tiny.yaml"
@@ -44,9 +43,9 @@ def written(root: Path, *edits: tuple[str, str], folder: str = "parts") -> Path:
     return root
 
 
-def problems(root: Path, *, all_files: bool = False) -> list[str]:
+def problems(root: Path) -> list[str]:
     try:
-        load_manifests(root, all_files=all_files)
+        load_manifests(root, files=True)
     except ManifestError as error:
         return [line.removeprefix(f"{FILE}:") for line in error.message.splitlines()[:-1]]
     return []
@@ -113,13 +112,10 @@ def test_a_path_that_leaves_the_folder_is_not_read(tmp_path: Path, path: str) ->
     assert not any("sha256" in line for line in found)
 
 
-def test_a_large_file_is_hashed_only_by_the_check(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_check_looks_at_files(tmp_path: Path) -> None:
+    """Another host of a run may not have them, and needs what was fetched only."""
     root = written(tmp_path, (digest("config.json"), SHA))
-    monkeypatch.setattr(declared_files, "LARGE", len("config.json") - 1)
-    assert problems(root) == []
-    assert len(problems(root, all_files=True)) == 1
+    assert load_manifests(root).models.keys() == {"tiny"}
     done = CliRunner().invoke(manifest, ["check", "--json", "--workspace", str(root)])
     (line,) = json.loads(done.output)["problems"]
     assert digest("config.json") in line
@@ -128,11 +124,16 @@ def test_a_large_file_is_hashed_only_by_the_check(
     assert raised.exit_code == ExitCode.USAGE
 
 
-def test_a_folder_outside_the_workspace_is_looked_at_only_by_the_check(tmp_path: Path) -> None:
-    """It may be another machine's, and what was fetched there in the store."""
+def test_a_folder_outside_the_workspace_is_looked_at_too(tmp_path: Path) -> None:
     root = written(tmp_path / "work", ("file:parts", f"file:{tmp_path}/there"))
-    assert problems(root) == []
-    (line,) = problems(root, all_files=True)
-    assert line == f"6: sources.package.from: there is no folder 'there' at {tmp_path}/there" + (
-        " (known: work)"
-    )
+    assert problems(root) == [
+        f"6: sources.package.from: there is no folder 'there' at {tmp_path}/there (known: work)"
+    ]
+
+
+def test_a_folder_that_is_a_loop_of_links_is_no_folder(tmp_path: Path) -> None:
+    root = written(tmp_path, ("file:parts", "file:loop"))
+    loop = root / "manifests/models/loop"
+    loop.symlink_to(loop)
+    (line,) = problems(root)
+    assert line.startswith("6: sources.package.from: ")

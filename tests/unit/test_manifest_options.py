@@ -128,8 +128,8 @@ def test_the_choices_of_the_table_are_those_of_the_exporters() -> None:
     assert EXPORTERS["clip_text"].options["outputs"].choices == keys_of("clip_text", "OUTPUTS")
 
 
-def test_every_option_that_an_exporter_reads_is_in_the_table() -> None:
-    """By the text of its source: ``options.get("name"`` or ``choice(spec, "name"``."""
+def test_options_that_an_exporter_reads_in_its_own_file_are_in_the_table() -> None:
+    """By the text: ``options.get("name"`` or ``choice(spec, "name"``."""
     for name, info in EXPORTERS.items():
         text = closure([info.module])[info.module].read_text(encoding="utf-8")
         read = set(re.findall(r'(?:options\.get\(|choice\(spec, )"(\w+)"', text))

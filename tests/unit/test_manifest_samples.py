@@ -89,3 +89,9 @@ def test_sizes_come_from_the_matrix_too_however_wrong_it_is(tmp_path: Path, axis
         else []
     )  # fmt: skip
     assert problems
+
+
+def test_a_scalar_has_one_value(tmp_path: Path) -> None:
+    assert found(tmp_path, "{kind: values, values: [5]}", shape="[]") == [
+        f"{AT}.values: has shape [1], but the input is []"
+    ]

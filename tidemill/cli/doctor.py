@@ -10,7 +10,7 @@ import click
 from tidemill.cli.output import say, workspace_of, workspace_options
 from tidemill.cli.produce import pipelines_of
 from tidemill.cli.workspace import locks_of
-from tidemill.errors import ExitCode, ManifestError, UsageError
+from tidemill.errors import ExitCode, ManifestError, TidemillError, UsageError
 from tidemill.manifest.load import Manifests, load_manifests
 from tidemill.manifest.problems import Problem
 from tidemill.manifest.targets import TargetsPart
@@ -30,7 +30,7 @@ OWN = "default"
 def doctor(*, workspace_dir: Path | None, store_url: str | None) -> int:
     """Say what this host can build and validate, and what is missing.
 
-    Exit 0 when the default toolchain can work here and the manifests are right.
+    Exit 0 when the default toolchain is built here and the manifests are right.
     """
     workspace = workspace_of(workspace_dir, store_url)
     say(f"workspace  {workspace.root}")
@@ -47,7 +47,7 @@ def doctor(*, workspace_dir: Path | None, store_url: str | None) -> int:
         say(f"  {lock.name}: {'built' if here else f'run: tidemill toolchain sync {lock.name}'}")
     try:
         _say_targets(workspace)
-    except UsageError as error:
+    except TidemillError as error:
         say(f"targets    unknown: {error.message}")
     try:
         manifests = load_manifests(workspace.root)

@@ -46,10 +46,10 @@ def key_of(workspace: Workspace, store: Store, text: str, *, stage: str | None) 
     An address is looked up in the newest run that has it. A ``stage`` that belongs to another one,
     as an export belongs to what all targets share, is found there. Raises UsageError.
     """
-    if is_digest(text):
-        return text
-    if len(text) >= LEAST_DIGITS and _HEX.issuperset(text):
-        return _by_digits(workspace, store, text)
+    if is_digest(text) or (len(text) >= LEAST_DIGITS and _HEX.issuperset(text)):
+        if stage:
+            raise UsageError("a key is that of one stage", hint="Leave out --stage.")
+        return text if is_digest(text) else _by_digits(workspace, store, text)
     for nodes in _runs(workspace, stage):
         if own := [node for node in nodes if node.address == text]:
             failed = [node for node in own if node.failure]

@@ -68,17 +68,21 @@ def _named(mill: Mill, selection: Selection, *, pipeline: str) -> set[NodeId]:
         mill.graph,
         selection,
         pipeline=pipeline,
-        having=lambda axis, pattern: _having(mill, axis, pattern),
+        having=lambda axis, pattern: _having(mill, axis, pattern, beside=pipeline),
     )
 
 
-def _having(mill: Mill, axis: str, pattern: str) -> list[str]:
-    """The pipelines that take a model or a target of that name."""
+def _having(mill: Mill, axis: str, pattern: str, *, beside: str) -> list[str]:
+    """The pipelines ``beside`` this one that take a model or a target of that name."""
     package, manifests = pipelines_of(mill.workspace), mill.manifests
     known = {"model": {*manifests.models, *manifests.suites}, "target": manifests.targets.targets}
     fitting = set(fnmatch.filter(known[axis], pattern))
     taken = {name: getattr(package.load(name), f"{axis}s") for name in package.names()}
-    return [name for name, of in taken.items() if fitting & set(fitting if of is None else of)]
+    return [
+        name
+        for name, of in taken.items()
+        if name != beside and fitting & set(fitting if of is None else of)
+    ]
 
 
 _STATE_STYLES = {"up-to-date": "green", "build": "yellow", "blocked": "dim"}

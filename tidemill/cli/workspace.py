@@ -45,7 +45,7 @@ def manifest_check(*, as_json: bool, workspace_dir: Path | None, store_url: str 
     """
     workspace = workspace_of(workspace_dir, store_url)
     try:
-        manifests = load_manifests(workspace.root, all_files=True)
+        manifests = load_manifests(workspace.root, files=True)
         _check_expectations(workspace, manifests)
     except ManifestError as error:
         if not as_json:

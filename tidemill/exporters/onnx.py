@@ -26,7 +26,7 @@ from tidemill.errors import FailureClass, WorkError
 from tidemill.exporters.base import Array, Exporter, InputSpec, Program, Spec
 from tidemill.exporters.irpa import Entry, write_archive
 from tidemill.exporters.mlir import SCOPE, require_parameters
-from tidemill.exporters.onnx_constants import elements, lift
+from tidemill.exporters.onnx_constants import elements, lift, plain
 from tidemill.exporters.onnx_reference import evaluator, graphs, widened
 
 OPSET = 17
@@ -36,6 +36,7 @@ IMPORT_ERRORS = (
     ValueError,
     KeyError,
     TypeError,
+    onnx.checker.ValidationError,
     import_tool.onnx_importer.OnnxImportError,
 )
 ELEMENT_TYPES = {
@@ -118,7 +119,7 @@ def prepare(spec: Spec) -> Prepared:
         raise _fault(
             "an ONNX model has no synthetic weights", hint="declare its file under `weights`"
         )
-    model = _read(spec.weights)
+    model = plain(_read(spec.weights))
     _bind_inputs(model, spec.inputs)
     model.graph.name = "main"
     opset = int(spec.options.get("opset", OPSET))
@@ -163,8 +164,7 @@ def _read(files: Mapping[str, Path]) -> ModelProto:
 
 def _bind_inputs(model: ModelProto, inputs: Sequence[InputSpec]) -> None:
     """Give the graph's inputs the manifest's shapes. All disagreements are listed at once."""
-    constant = {tensor.name for tensor in model.graph.initializer}
-    graph_inputs = [value for value in model.graph.input if value.name not in constant]
+    graph_inputs = model.graph.input
     names, wanted = [value.name for value in graph_inputs], [item.name for item in inputs]
     if names != wanted:
         raise _fault(f"the graph's inputs are {names}, the manifest's {wanted}")

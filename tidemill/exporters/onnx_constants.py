@@ -1,8 +1,8 @@
 """Weights of an ONNX graph that are no initializers of it: made so, since only those are packed.
 
-Exporters of ONNX files write many weights as ``Constant`` nodes, and as initializers or constants
-of branches and loop bodies. ``iree-import-onnx`` makes parameters of these as well, under names
-that it draws by chance (IREE 3.13).
+Exporters of ONNX files write many weights as ``Constant`` nodes with a tensor, and as initializers
+or constants of branches and loop bodies. ``iree-import-onnx`` makes parameters of these as well,
+under names that it draws by chance (IREE 3.13).
 """
 
 from collections import Counter
@@ -11,14 +11,18 @@ from copy import deepcopy
 
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
+from onnx.inliner import inline_local_functions
 
 from tidemill.exporters.onnx_reference import graphs
+
+#: The IR version since which initializers need not be inputs of the graph.
+FREE_INITIALIZERS = 4
 
 
 def lift(model: ModelProto, *, threshold: int) -> None:
     """Make an initializer of ``model``'s graph of each constant of ``threshold`` elements or more.
 
-    A constant keeps its name if no other value of any graph has it.
+    A constant keeps its name if no other value of any graph has it and it is no output itself.
     """
     names = Counter(_defined(model.graph))
     for graph in list(graphs(model.graph)):
@@ -32,6 +36,22 @@ def lift(model: ModelProto, *, threshold: int) -> None:
             elif shared:
                 _rename(graph, name, tensor.name)
             model.graph.initializer.append(tensor)
+
+
+def plain(model: ModelProto) -> ModelProto:
+    """``model`` without local functions, and with inputs that are given at each call only.
+
+    Up to IR version 3 initializers had to be inputs too.
+    """
+    model = inline_local_functions(model) if model.functions else model
+    constant = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constant]
+    if len(inputs) != len(model.graph.input):
+        kept = [deepcopy(value) for value in inputs]
+        del model.graph.input[:]
+        model.graph.input.extend(kept)
+    model.ir_version = max(model.ir_version, FREE_INITIALIZERS)
+    return model
 
 
 def elements(tensor: TensorProto) -> int:
@@ -49,16 +69,23 @@ def _defined(graph: GraphProto) -> Iterator[str]:
 
 
 def _constants(graph: GraphProto, *, threshold: int, outermost: bool) -> list[TensorProto]:
-    """Take the constants out of ``graph``, and the initializers as well of graphs within."""
+    """Take the constants out of ``graph``, and initializers where they cannot stay under a name.
+
+    Those are all of graphs within, and outputs, which the importer would rename.
+    """
     places = [place for place, node in enumerate(graph.node) if _size(node) >= threshold]
     found = [_named(graph.node[at].attribute[0].t, graph.node[at].output[0]) for at in places]
     for place in reversed(places):
         del graph.node[place]
-    if outermost:
-        return found
-    for inner in [one for one in graph.initializer if elements(one) >= threshold]:
-        found.append(_named(inner, inner.name))
-        graph.initializer.remove(inner)
+    handed_out = {value.name for value in graph.output}
+    moved = [
+        place
+        for place, one in enumerate(graph.initializer)
+        if elements(one) >= threshold and (not outermost or one.name in handed_out)
+    ]
+    found += [_named(graph.initializer[at], graph.initializer[at].name) for at in moved]
+    for place in reversed(moved):
+        del graph.initializer[place]
     return found
 
 

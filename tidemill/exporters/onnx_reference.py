@@ -54,6 +54,10 @@ class Conv(OpRun):
         strides: Sequence[int] | None = None,
     ) -> tuple[NDArray[Any]]:
         rank, groups = values.ndim - LEAST_RANK, group or 1
+        if values.shape[1] != groups * kernel.shape[1] or kernel.shape[0] % groups:
+            raise ValueError(
+                f"values {values.shape} do not fit a kernel {kernel.shape} in {groups} groups"
+            )
         steps, apart = list(strides or [1] * rank), list(dilations or [1] * rank)
         sizes = [(size - 1) * gap + 1 for size, gap in zip(kernel.shape[2:], apart, strict=True)]
         around = _pads(auto_pad, pads, shape=values.shape[2:], sizes=sizes, strides=steps)
@@ -71,7 +75,8 @@ class Conv(OpRun):
                 for at, gap, count, step in zip(place, apart, result, steps, strict=True)
             )
             seen = padded[(slice(None), slice(None), *window)]
-            total += weights[(..., *place)] @ seen.reshape(len(values), groups, channels, -1)
+            flat = seen.reshape(len(values), groups, channels, total.shape[-1])
+            total += weights[(..., *place)] @ flat
         outcome = total.reshape(len(values), groups * rows, *result)
         if bias is not None:
             outcome += bias.reshape(-1, *[1] * rank)

@@ -25,10 +25,10 @@ class Manifests:
     suites: Mapping[str, Suite] = field(default_factory=dict)
 
 
-def load_manifests(root: Path, *, all_files: bool = False) -> Manifests:
+def load_manifests(root: Path, *, files: bool = False) -> Manifests:
     """Read targets.yaml, expectations.yaml, models/** and conformance/** below ``root``/manifests.
 
-    The files of ``file:`` sources are looked at too; ``all_files`` hashes large ones as well.
+    With ``files`` those of ``file:`` sources are looked at too, and hashed.
     Raises ManifestError that lists every problem as ``file:line: path: message``.
     """
     problems: list[Problem] = []
@@ -50,11 +50,11 @@ def load_manifests(root: Path, *, all_files: bool = False) -> Manifests:
     for path in sorted((folder / "models").rglob("*.yaml")):
         document = _read(root, path)
         problems += crosscheck(document, targets=known) if targets else []
-        problems += declared(document, path.parent, workspace=root, everything=all_files)
+        problems += declared(document, path.parent) if files else []
         problems += _name_problems(document, path, first)
         part = validate(document, ManifestPart, problems, toolchains=toolchains)
+        documents[part.name if part else path.stem] = document
         if part is not None:
-            documents[part.name] = document
             models[part.name], folders[part.name] = part, path.parent
     problems += _unlike(documents, models)
     suites = _suites(root, problems, first=first, targets=known if targets else None)
@@ -72,15 +72,18 @@ def load_manifests(root: Path, *, all_files: bool = False) -> Manifests:
 def _unlike(
     documents: Mapping[str, Document], models: Mapping[str, ManifestPart]
 ) -> Iterator[Problem]:
-    """Models that fail like one that is not there, or that has no expectations of its own."""
-    for name, document in documents.items():
-        like = models[name].fails_like
-        if like is None:
-            continue
-        if like not in models or like == name:
-            words = known_words(like, set(models) - {name})
+    """Models that fail like themselves, like none that is there, or like one that does not say.
+
+    ``documents`` are those of all files: what is wrong elsewhere in one is said there.
+    """
+    for name, part in models.items():
+        document, like = documents[name], part.fails_like
+        if like == name:
+            yield document.problem(("fails_like",), f"'{like}' is this model: name another")
+        elif like and like not in documents:
+            words = known_words(like, set(documents) - {name})
             yield document.problem(("fails_like",), f"unknown model '{like}' {words}")
-        elif models[like].fails_like:
+        elif like and like in models and models[like].fails_like:
             message = f"'{like}' itself fails like '{models[like].fails_like}': name that one"
             yield document.problem(("fails_like",), message)
 

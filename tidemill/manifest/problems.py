@@ -44,11 +44,17 @@ def shown(value: object) -> str:
     return f"{type(value).__name__} {text[:_SHOWN]}{'…' if len(text) > _SHOWN else ''}"
 
 
+def nearest(name: object, known: Iterable[str]) -> str:
+    """The one of ``known`` that ``name`` was likely meant to be; "" where none is near."""
+    near = difflib.get_close_matches(str(name), sorted(known), n=1, cutoff=_NEAR)
+    return near[0] if near else ""
+
+
 def known_words(name: object, known: Iterable[str]) -> str:
     """What a name could have been: the nearest of ``known`` where one is near, and all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=_NEAR)
-    meant = f"did you mean '{near[0]}'? " if near else ""
+    near = nearest(name, names)
+    meant = f"did you mean '{near}'? " if near else ""
     return f"({meant}known: {', '.join(names) or 'none'})"
 
 

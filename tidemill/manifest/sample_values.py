@@ -86,9 +86,11 @@ def _shape(
     if given is None:
         yield at, "is ragged: lists beside each other must be of one length"
         return
-    names: list[Any] = wanted if isinstance(wanted, list) else []
+    if not isinstance(wanted, list):
+        return
+    names: list[Any] = wanted
     rows = [sizes.get(one) if isinstance(one, str) else [one] for one in names]
-    if not names or not all(_sizes(row) for row in rows):
+    if not all(_sizes(row) for row in rows):
         return
     every = [[int(size) for size in row or ()] for row in rows]
     if len(every) != len(given) or any(

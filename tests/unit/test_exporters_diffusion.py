@@ -31,7 +31,7 @@ def text(found: dict[str, Any]) -> Any:
 
 
 def test_a_unet_predicts_what_diffusers_predicts(unet: dict[str, Any]) -> None:
-    assert unet["plain"] == 0
+    assert unet["plain"] < 1e-5
     assert unet["checkpoint's names"]
 
 

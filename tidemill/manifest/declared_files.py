@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.digest import digest_file, is_digest
-from tidemill.manifest.problems import Location, Problem, known_words, nearest
+from tidemill.manifest.problems import Location, Problem, known_words, mapping, nearest
 from tidemill.manifest.yaml_source import Document
 from tidemill.sources import parse_source
 
@@ -32,11 +32,11 @@ class _Folder:
 def declared(document: Document, folder: Path) -> list[Problem]:
     """Problems of the files of a manifest that lies in ``folder``."""
     findings: list[_Finding] = []
-    for name, raw in _mapping(_mapping(document.data).get("sources")).items():
-        source = _mapping(raw)
+    for name, raw in mapping(mapping(document.data).get("sources")).items():
+        source = mapping(raw)
         if origin := _folder_of(source.get("from")):
             place = _Folder(origin=origin, base=folder / origin)
-            findings += _files(_mapping(source.get("files")), place, ("sources", name))
+            findings += _files(mapping(source.get("files")), place, ("sources", name))
     return [document.problem(location, message) for location, message in findings]
 
 
@@ -59,7 +59,7 @@ def _files(files: dict[str, Any], place: _Folder, at: Location) -> Iterator[_Fin
         yield (*at, "from"), _no_folder(place)
         return
     for name, raw in files.items():
-        entry, here = _mapping(raw), (*at, "files", name)
+        entry, here = mapping(raw), (*at, "files", name)
         inner = entry.get("path")
         if not isinstance(inner, str) or inner.startswith("/") or ".." in inner.split("/"):
             continue  # said where paths are checked
@@ -110,7 +110,3 @@ def _listed(folder: Path, *, folders: bool) -> list[Path]:
         return [one for one in itertools.islice(folder.rglob("*"), _LOOKED_AT) if one.is_file()]
     except OSError:
         return []
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

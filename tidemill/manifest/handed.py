@@ -3,19 +3,19 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tidemill.manifest.problems import Location
+from tidemill.manifest.problems import Location, mapping
 
 _FORM = "write it as COMPONENT/SAMPLE/OUTPUT"
 
 
 def handed_over(components: Mapping[str, Any], name: str) -> Iterator[tuple[Location, str]]:
     """The problems of what component ``name`` of a manifest's raw ``components`` takes so."""
-    component = _mapping(components[name])
+    component = mapping(components[name])
     # Only what stands above can be taken, so that no circle can be declared.
     above = dict(list(components.items())[: list(components).index(name)])
     for index, sample in enumerate(_listed(component.get("samples"))):
-        for given, value in _mapping(_mapping(sample).get("inputs")).items():
-            of = _mapping(value).get("of")
+        for given, value in mapping(mapping(sample).get("inputs")).items():
+            of = mapping(value).get("of")
             if isinstance(of, str):
                 at: Location = ("components", name, "samples", index, "inputs", given, "of")
                 yield from ((at, words) for words in _problems(of, component, above))
@@ -30,8 +30,8 @@ def _problems(of: str, component: Mapping[str, Any], above: Mapping[str, Any]) -
         known = ", ".join(sorted(above)) or "none"
         yield f"no component '{name}' stands above this one (there: {known})"
         return
-    other = _mapping(above[name])
-    samples = [_mapping(one).get("name") for one in _listed(other.get("samples"))]
+    other = mapping(above[name])
+    samples = [mapping(one).get("name") for one in _listed(other.get("samples"))]
     for what, wanted, known_names in (
         ("sample", sample, samples),
         ("output", output, _listed(other.get("outputs"))),
@@ -44,13 +44,9 @@ def _problems(of: str, component: Mapping[str, Any], above: Mapping[str, Any]) -
     made = _listed(other.get("dtypes"))
     if lacking := [str(one) for one in _listed(component.get("dtypes")) if one not in made]:
         yield f"'{name}' lacks the dtypes {', '.join(lacking)}"
-    for axis, sizes in _mapping(other.get("matrix")).items():
+    for axis, sizes in mapping(other.get("matrix")).items():
         if isinstance(sizes, list) and len(sizes) != 1:
             yield f"'{name}' has {len(sizes)} sizes of '{axis}': which of them is meant?"
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _listed(value: object) -> list[Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tidemill.exporters import EXPORTERS
-from tidemill.manifest.problems import Location
+from tidemill.manifest.problems import Location, mapping
 
 EXPORTER = "sharktank_llm"
 #: What readers of an artifact are told that holds for no others.
@@ -28,11 +28,11 @@ def paged(component: dict[str, Any], at: Location) -> Iterator[tuple[Location, s
         )
     if exporter != EXPORTER:
         return
-    options, ragged = _mapping(component.get("options")), False
+    options, ragged = mapping(component.get("options")), False
     equal = promises_equal(options)
     samples = component.get("samples")
     for index, sample in enumerate(samples if isinstance(samples, list) else []):
-        lengths = _mapping(_mapping(_mapping(sample).get("inputs")).get("lengths"))
+        lengths = mapping(mapping(mapping(sample).get("inputs")).get("lengths"))
         where = (*at, "samples", index, "inputs", "lengths")
         if lengths.get("kind") != "values" or not isinstance(lengths.get("values"), list):
             yield where, "says no lengths: a paged model needs them as listed values"
@@ -52,16 +52,12 @@ def promises_equal(options: Mapping[str, Any]) -> bool:
 
 def quantize_files(component: dict[str, Any], at: Location) -> Iterator[tuple[str, Location, str]]:
     """Every (role, location, text) at which ``quantize`` names a file."""
-    part = _mapping(component.get("quantize"))
+    part = mapping(component.get("quantize"))
     tokenizer = part.get("tokenizer")
     for index, name in enumerate(tokenizer if isinstance(tokenizer, list) else []):
         if isinstance(name, str):
             yield "tokenizer", (*at, "quantize", "tokenizer", index), name
     for role in ("calibration", "evaluation"):
-        text = _mapping(part.get(role)).get("text")
+        text = mapping(part.get(role)).get("text")
         if isinstance(text, str):
             yield role, (*at, "quantize", role, "text"), text
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

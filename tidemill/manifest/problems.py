@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tidemill.errors import ManifestError
 
@@ -36,6 +37,11 @@ def path_text(location: Location) -> str:
     for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """``value`` if it is a mapping, else an empty one: what else it is, is said elsewhere."""
+    return value if isinstance(value, dict) else {}
 
 
 def shown(value: object) -> str:

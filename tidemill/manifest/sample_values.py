@@ -6,7 +6,7 @@ On raw data. What only the exporter or the tokenizer knows is not asked here.
 from collections.abc import Iterator
 from typing import Any
 
-from tidemill.manifest.problems import Location
+from tidemill.manifest.problems import Location, mapping
 
 _Finding = tuple[Location, str]
 _DRAWN = ("normal", "uniform", "integers")
@@ -16,11 +16,11 @@ _WHOLE = {"i64": (-(2**63), 2**63 - 1), "i32": (-(2**31), 2**31 - 1), "bool": (0
 
 def filled(component: dict[str, Any], sample: dict[str, Any], at: Location) -> Iterator[_Finding]:
     """Problems of the values of one sample, ``at`` its place."""
-    inputs, axes = _mapping(component.get("inputs")), _mapping(component.get("matrix"))
-    sizes = {**axes, **{name: [size] for name, size in _mapping(sample.get("dims")).items()}}
-    for name, raw in _mapping(sample.get("inputs")).items():
-        recipe, where = _mapping(raw), (*at, "inputs", name)
-        part = _mapping(inputs.get(name))
+    inputs, axes = mapping(component.get("inputs")), mapping(component.get("matrix"))
+    sizes = {**axes, **{name: [size] for name, size in mapping(sample.get("dims")).items()}}
+    for name, raw in mapping(sample.get("inputs")).items():
+        recipe, where = mapping(raw), (*at, "inputs", name)
+        part = mapping(inputs.get(name))
         dtype = str(part.get("dtype"))
         match recipe.get("kind"):
             case "values" if isinstance(values := recipe.get("values"), list):
@@ -47,7 +47,7 @@ def _unfit(value: object, dtype: str) -> str:
     if dtype not in _WHOLE:
         return ""
     low, high = _WHOLE[dtype]
-    if value != int(value):
+    if isinstance(value, float) and not value.is_integer():
         return f"{value} is no whole number"
     return "" if low <= value <= high else f"{value} is not within {low} to {high}"
 
@@ -123,7 +123,3 @@ def _leaves(values: list[Any], at: Location) -> Iterator[tuple[Location, object]
             yield from _leaves(one, (*at, index))
         else:
             yield (*at, index), one
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -6,7 +6,7 @@ to which cause follows from the table, so that a list can be made anew and never
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -75,25 +75,26 @@ def accept(table: Table, known: KnownPart, *, file: str) -> Accepted:
     found: dict[int, list[Line]] = {}
     unexplained = []
     for test in table.tests:
-        if test.outcome != PASS:
-            index = _cause_of(test, known.causes)
-            if index is None:
-                unexplained.append(test)
-            else:
-                found.setdefault(index, []).append(test)
+        index = _cause_of(test, known.causes)
+        if index is not None:
+            found.setdefault(index, []).append(test)
+        elif test.outcome != PASS:
+            unexplained.append(test)
     if unexplained:
         raise _unexplained(unexplained, file=file)
     causes = tuple(
         cause.model_copy(
             update={
                 "tests": tuple(sorted(test.name for test in found[index])),
-                "example": _example(found[index]),
+                "example": _example(found[index], cause),
             }
         )
         for index, cause in enumerate(known.causes)
         if index in found
     )
-    made = KnownPart(tools=dict(table.tools), groups=_groups(table.tests), causes=causes)
+    failing = {test.name for tests in found.values() for test in tests}
+    groups = _groups(table.tests, failing)
+    made = KnownPart(tools=dict(table.tools), groups=groups, causes=causes)
     return Accepted(
         known=made,
         now_failing=tuple(sorted(made.failing.keys() - known.failing.keys())),
@@ -103,10 +104,11 @@ def accept(table: Table, known: KnownPart, *, file: str) -> Accepted:
 
 
 def _cause_of(test: Line, causes: Sequence[CausePart]) -> int | None:
-    """The first cause that fits the class and ``name: line``."""
+    """The first cause that fits the class and ``name: line``; where it passes, the name alone."""
     said = f"{test.name}: {test.line}"
     for index, cause in enumerate(causes):
-        if cause.lost == test.outcome and re.search(cause.match, said):
+        fits = test.outcome == cause.lost or (test.outcome == PASS and cause.sometimes)
+        if fits and re.search(cause.match, said):
             return index
     return None
 
@@ -120,16 +122,18 @@ def _unexplained(tests: Sequence[Line], *, file: str) -> ToolError:
     )
 
 
-def _example(tests: Sequence[Line]) -> ExamplePart:
+def _example(tests: Sequence[Line], cause: CausePart) -> ExamplePart:
+    if cause.sometimes and cause.example:
+        return cause.example  # what is said differs each time
     first = min(tests, key=lambda test: (len(test.name), test.name))
     return ExamplePart(test=first.name, line=first.line[:_EXAMPLE].rstrip())
 
 
-def _groups(tests: Iterable[Line]) -> dict[str, GroupPart]:
+def _groups(tests: Iterable[Line], failing: Collection[str]) -> dict[str, GroupPart]:
     whole, passing = Counter[str](), Counter[str]()
     for test in tests:
         whole[test.group] += 1
-        passing[test.group] += test.outcome == PASS
+        passing[test.group] += test.name not in failing
     return {name: GroupPart(tests=whole[name], passing=passing[name]) for name in sorted(whole)}
 
 
@@ -171,7 +175,8 @@ def _causes(causes: Sequence[CausePart]) -> Iterator[str]:
         words = [f"`{cause.example.test}`"] if cause.example else []
         if cause.example and cause.example.line:
             words.append(_code(cause.example.line))
-        yield f"| {len(cause.tests)} | {_cell(cause.reason)} | {': '.join(words)} |"
+        more = " Not each time; counted as failing." if cause.sometimes else ""
+        yield f"| {len(cause.tests)} | {_cell(cause.reason)}{more} | {': '.join(words)} |"
 
 
 def _cell(text: str) -> str:

@@ -124,7 +124,7 @@ def _function(variant: Variant, part: FunctionPart) -> Json:
     tokens = part.tokens
     return {
         "name": part.name,
-        "function": part.function or part.name,
+        "function": filled(part.function or part.name, lambda axis: str(resolve(axis, names))),
         "arguments": list(_arguments(variant, part, names)),
         "tokens": resolve(tokens, names) if isinstance(tokens, str) else tokens,
     }

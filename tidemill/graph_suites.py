@@ -54,7 +54,12 @@ def suite_nodes(
         yield Node(
             stage="compare",
             address=address,
-            fields={"suite": part.name, "tests": known.tests, "failing": known.failing},
+            fields={
+                "suite": part.name,
+                "tests": known.tests,
+                "failing": known.failing,
+                "sometimes": sorted(known.sometimes),
+            },
             inputs=(Input(role="table", node=table.id, files=((TABLE, TABLE),)),),
             code=STEPS["compare"].code,
             limits=limits_of(DEFAULT_LIMITS["compare"]),

@@ -1,7 +1,8 @@
 """Sizes that a manifest writes as products: ``bs * 128 * config.num_key_value_heads``.
 
 A factor is a number, a name (a matrix axis, or a dimension that a benchmark sets), or a place in
-the model's own configuration file. Pure; standard library only.
+the model's own configuration file, where numbers in a path count the entries of a list from 0:
+``config.paged_kv_cache.paged_kv_block_size_elements_per_device.0``. Pure; standard library only.
 """
 
 import re
@@ -63,7 +64,15 @@ def product(text: str, config: Mapping[str, Any]) -> int:
 def _number(place: str, config: Mapping[str, Any]) -> int:
     found: Any = config
     for part in place.removeprefix(CONFIG).split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
+        found = _entry(found, part)
     if type(found) is not int or found < 1:
         raise ValueError(f"the configuration has no number at {place.removeprefix(CONFIG)}")
     return found
+
+
+def _entry(found: Any, part: str) -> Any:
+    if isinstance(found, Mapping):
+        return found.get(part)
+    if isinstance(found, list) and part.isdecimal() and int(part) < len(found):
+        return found[int(part)]
+    return None

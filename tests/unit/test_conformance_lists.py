@@ -7,13 +7,13 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from tests.unit.suites import write_suite
+from tests.unit.suites import KNOWN, write_suite
 from tidemill.cli.conformance import BEGIN, END, conformance, with_page
 from tidemill.conformance import MEANINGS, Line, Table, accept, page, read_table
-from tidemill.errors import StoreError, ToolError, UsageError
+from tidemill.errors import ManifestError, StoreError, ToolError, UsageError
 from tidemill.manifest.known_yaml import known_yaml
 from tidemill.manifest.load import load_manifests
-from tidemill.manifest.suites import KnownPart, Suite
+from tidemill.manifest.suites import CausePart, KnownPart, Suite
 
 ROOT = Path(__file__).parents[2]
 TABLE = Table(
@@ -48,6 +48,38 @@ def test_a_cause_may_be_told_by_the_name_of_the_test(tmp_path: Path) -> None:
     causes = (named, known.causes[0])
     accepted = accept(TABLE, known.model_copy(update={"causes": causes}), file="f.yaml")
     assert [cause.tests for cause in accepted.known.causes] == [("test_loop_of_ifs",), ("test_if",)]
+
+
+@pytest.mark.parametrize("outcome", ["pass", "compile"])
+def test_what_fails_sometimes_counts_as_failing_each_time(tmp_path: Path, outcome: str) -> None:
+    known = known_of(tmp_path)
+    shown = {"test": "test_if", "line": "the first time"}
+    never = CausePart.model_validate(
+        {
+            "class": "compile",
+            "match": "^test_if",
+            "sometimes": True,
+            "reason": "It is not compiled each time.",
+            "example": shown,
+        }
+    )
+    tests = (Line("test_abs", "ai.onnx", "pass"), Line("test_if", "ai.onnx", outcome, "no If"))
+    table = msgspec.structs.replace(TABLE, tests=tests)
+    accepted = accept(table, known.model_copy(update={"causes": (never,)}), file="f.yaml").known
+    assert accepted.sometimes == {"test_if"}
+    assert (accepted.passing, accepted.tests) == (1, 2)
+    assert accepted.causes[0].example == never.example
+    text = known_yaml(accepted, suite="ops", target="cpu")
+    again = load_manifests(write_suite(tmp_path / "again", known=text))
+    assert again.suites["ops"].known["cpu"] == accepted
+    told = page([Suite(part=again.suites["ops"].part, known=again.suites["ops"].known)])
+    assert "It is not compiled each time. Not each time; counted as failing." in told
+
+
+def test_a_cause_of_what_fails_sometimes_names_its_tests(tmp_path: Path) -> None:
+    text = KNOWN.replace('match: "no (If|Loop)"', 'match: "no (If|Loop)"\n    sometimes: true')
+    with pytest.raises(ManifestError, match=r"causes\[0\]\.match: of tests that fail sometimes"):
+        load_manifests(write_suite(tmp_path, known=text))
 
 
 def test_accepting_says_what_it_changes(tmp_path: Path) -> None:

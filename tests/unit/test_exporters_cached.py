@@ -9,6 +9,8 @@ from tests.probing import probe
 
 pytestmark = pytest.mark.toolchain
 POSITIONS = 24
+FAMILIES = ["llama", "qwen", "gpt2", "mistral"]
+KINDS = ["int8", "int4", "fp8"]
 
 
 def findings(python: Path, factory: pytest.TempPathFactory, name: str) -> dict[str, Any]:
@@ -30,7 +32,17 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> di
     return findings(toolchain_python, tmp_path_factory, "gpt2")
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen", "gpt2"])
+@pytest.fixture(scope="module")
+def mistral(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> dict[str, Any]:
+    return findings(toolchain_python, tmp_path_factory, "mistral")
+
+
+@pytest.fixture(scope="module")
+def narrowed(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> dict[str, Any]:
+    return findings(toolchain_python, tmp_path_factory, "narrowed")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_rows_of_different_lengths_have_the_logits_that_each_has_alone(
     family: str, request: pytest.FixtureRequest
 ) -> None:
@@ -39,7 +51,7 @@ def test_rows_of_different_lengths_have_the_logits_that_each_has_alone(
     assert found["error"] < 1e-5 * found["size"]
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen", "gpt2"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_from_one_token_to_a_full_cache_logits_agree(
     family: str, request: pytest.FixtureRequest
 ) -> None:
@@ -48,7 +60,7 @@ def test_from_one_token_to_a_full_cache_logits_agree(
     assert max(found["edges"]) < 1e-5 * found["size"]
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen", "gpt2"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_tokens_are_those_of_transformers(
     family: str, request: pytest.FixtureRequest
 ) -> None:
@@ -111,6 +123,41 @@ def test_half_types_are_as_far_off_as_torch_is(qwen: dict[str, Any], dtype: str)
     halves = qwen["halves"][dtype]
     assert halves["torch"] > 0
     assert halves["ours"] < 4 * halves["torch"]
+
+
+@pytest.mark.parametrize(
+    ("case", "said", "hint"),
+    [
+        (
+            "window",
+            "layers see the last 23 tokens only (sliding_window), and the cache has 24: both"
+            " functions would show them all",
+            "set options.positions to 23 or less",
+        ),
+        ("some layers", "layers see the last 8 tokens only", "set options.positions to 8 or less"),
+        (
+            "positions",
+            "the model has a table of 23 learned positions, the cache 24",
+            "set options.positions to 23 or less",
+        ),
+    ],
+)
+def test_a_cache_that_a_model_cannot_attend_to_as_a_whole_is_refused(
+    mistral: dict[str, Any], case: str, said: str, hint: str
+) -> None:
+    """Samples are shorter than windows, so no verdict would have seen it."""
+    refused = mistral["refusals"][case]
+    assert (refused["failure"], refused["hint"]) == ("export", hint)
+    assert refused["message"].startswith(said)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_quantised_weights_work_with_a_cache(narrowed: dict[str, Any], kind: str) -> None:
+    found = narrowed[kind]
+    assert max(found["error"], *found["edges"]) < 1e-5 * found["size"]
+    assert found["ours"] == found["theirs"]
+    # Farther from the float model than from torchao's: it is the quantised one.
+    assert found["from float"] > 1e3 * found["error"]
 
 
 TAKES = "a cached language model takes prompt [batch, length], lengths [batch],"

@@ -15,11 +15,19 @@ FAILING = {"name": "test_if", "group": "ai.onnx", "outcome": "compile", "line": 
 KNOWN = {"test_if": "compile"}
 
 
-def verdict(tmp_path: Path, tests: list[Any], failing: dict[str, str], *, expected: int) -> Any:
+def verdict(
+    tmp_path: Path,
+    tests: list[Any],
+    failing: dict[str, str],
+    *,
+    expected: int,
+    sometimes: tuple[str, ...] = (),
+) -> Any:
     """What the step says of a table of these tests."""
     table = tmp_path / "table.json"
     table.write_text(json.dumps({"tests": tests}), encoding="utf-8")
-    fields = {"suite": "onnx-backend", "failing": failing, "tests": expected}
+    fields: dict[str, Any] = {"suite": "onnx-backend", "failing": failing, "tests": expected}
+    fields["sometimes"] = list(sometimes)
     request = Request(step="compare", fields=fields, inputs={"table": {"table.json": str(table)}})
     response = run(request)
     assert response.made == ()
@@ -47,6 +55,19 @@ def test_an_unexpected_pass_does_not_hold(tmp_path: Path) -> None:
     passing = {**FAILING, "outcome": "pass"}
     found = verdict(tmp_path, [PASSING, passing], KNOWN, expected=2)
     assert found["reasons"][:2] == ["1 test passes and is listed:", "  test_if"]
+
+
+@pytest.mark.parametrize("outcome", ["pass", "compile"])
+def test_a_test_that_fails_sometimes_may_do_so_or_not(tmp_path: Path, outcome: str) -> None:
+    tests = [PASSING, {**FAILING, "outcome": outcome}]
+    found = verdict(tmp_path, tests, KNOWN, expected=2, sometimes=("test_if",))
+    assert found["holds"]
+
+
+def test_a_test_that_fails_sometimes_fails_in_its_own_way(tmp_path: Path) -> None:
+    crashing = {**FAILING, "outcome": "crash", "line": "SIGSEGV"}
+    found = verdict(tmp_path, [PASSING, crashing], KNOWN, expected=2, sometimes=("test_if",))
+    assert found["reasons"][0] == "1 test fails in another way:"
 
 
 def test_another_class_of_failure_does_not_hold(tmp_path: Path) -> None:

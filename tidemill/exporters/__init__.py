@@ -128,6 +128,20 @@ EXPORTERS = {
         options=_TORCH | _LLAMA2C | _POSITIONS,
         driver="cached_lm",
     ),
+    "quantized_cached_lm": ExporterInfo(
+        module="tidemill.exporters.quantized_cached_lm",
+        packages=("torch", "torchao", "transformers"),
+        options=_TORCH | _POSITIONS | _QUANTIZE,
+        driver="cached_lm",
+        dtypes=frozenset({"f32", "f16"}),
+    ),
+    "quantized_cached_llama2c": ExporterInfo(
+        module="tidemill.exporters.quantized_cached_llama2c",
+        packages=("tokenizers", "torch", "torchao", "transformers"),
+        options=_TORCH | _LLAMA2C | _POSITIONS | _QUANTIZE,
+        driver="cached_lm",
+        dtypes=frozenset({"f32", "f16"}),
+    ),
     "clip_text": ExporterInfo(
         module="tidemill.exporters.clip_text",
         packages=("torch", "transformers"),

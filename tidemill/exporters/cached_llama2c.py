@@ -6,8 +6,8 @@ from tidemill.exporters.llama2c import Llama2c, end_of, sizes_of
 from tidemill.exporters.llama2c_tokenizer import read_tokens, tokenizer_of
 
 
-class CachedLlama2c(Cached, Llama2c):
-    """Architecture from ``options``."""
+class TokensBehindWeights(Cached):
+    """A cached model whose file of weights ends with its tokenizer."""
 
     def tokenizer(self, spec: Spec) -> str:
         """The tokenizer behind the weights; "" where the file ends with them.
@@ -20,6 +20,10 @@ class CachedLlama2c(Cached, Llama2c):
         sizes = sizes_of(spec.options)
         tokens = read_tokens(path, offset=end_of(sizes), count=sizes.vocab)
         return tokenizer_of(tokens) if tokens else ""
+
+
+class CachedLlama2c(TokensBehindWeights, Llama2c):
+    """Architecture from ``options``."""
 
 
 EXPORTER: Exporter = CachedLlama2c()

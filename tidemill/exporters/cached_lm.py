@@ -29,6 +29,7 @@ from tidemill.exporters.cached_spec import (
     ends_of,
     require_inputs,
     require_lengths,
+    require_whole_attention,
 )
 from tidemill.exporters.causal_lm import CausalLm
 from tidemill.exporters.mlir import require_parameters
@@ -47,6 +48,7 @@ class Cached(TorchExporter):
         """The family's model; the program is the whole conversation."""
         require_inputs(spec)
         model = self.model(spec)
+        require_whole_attention(model, spec)
         return Architecture(program=Conversation(model), named=model)
 
     def lower(self, spec: Spec, target: Path, *, with_weights: bool) -> Mapping[str, Any]:

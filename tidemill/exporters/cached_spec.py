@@ -63,6 +63,36 @@ def require_inputs(spec: Spec) -> None:
         )
 
 
+def require_whole_attention(model: Any, spec: Spec) -> None:
+    """Raises WorkError when some token of the cache is not to be attended to, or has no position.
+
+    The masks of both functions let a row see all of its tokens (``cached_program``), and tables of
+    learned positions are read beyond their end without a word.
+    """
+    config, positions = model.config, positions_of(spec)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if others := sorted(kinds - {"full_attention", "sliding_attention"}):
+        raise _fault(
+            f"layers of {', '.join(others)} keep something else than keys and values",
+            hint="choose another model; such layers have no cache of this form",
+        )
+    window = getattr(config, "sliding_window", None)
+    windowed = "sliding_attention" in kinds if kinds else window is not None
+    if windowed and (window or 0) < positions:
+        raise _fault(
+            f"layers see the last {window} tokens only (sliding_window), and the cache has"
+            f" {positions}: both functions would show them all",
+            hint=f"set options.positions to {window} or less",
+        )
+    most = getattr(config, "max_position_embeddings", None)
+    rotary = any(hasattr(module, "inv_freq") for module in model.modules())
+    if most is not None and positions > most and not rotary:
+        raise _fault(
+            f"the model has a table of {most} learned positions, the cache {positions}",
+            hint=f"set options.positions to {most} or less",
+        )
+
+
 def require_lengths(arrays: Sequence[Array]) -> None:
     """Raises WorkError unless every row of a sample has a token, and as many as it says."""
     longest, lengths = arrays[0].shape[1], arrays[1].tolist()

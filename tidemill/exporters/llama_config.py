@@ -23,6 +23,7 @@ _NEEDED = (
     "rms_norm_eps",
     "vocab_size",
 )
+_OPTIONAL = ("num_key_value_heads", "head_dim")
 
 
 def normalised(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,8 +74,13 @@ def _family(config: Mapping[str, Any]) -> list[str]:
 
 
 def _missing(config: Mapping[str, Any]) -> list[str]:
-    lost = [name for name in _NEEDED if not isinstance(config.get(name), int | float)]
-    return [f"- {name} is missing or no number" for name in lost]
+    lost = [name for name in _NEEDED if not _positive(config.get(name))]
+    lost += [name for name in _OPTIONAL if config.get(name) and not _positive(config[name])]
+    return [f"- {name} is missing or no number above zero" for name in lost]
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def _unsupported(config: Mapping[str, Any]) -> list[str]:
@@ -101,9 +107,14 @@ def _unsupported(config: Mapping[str, Any]) -> list[str]:
 
 def _rope(config: Mapping[str, Any]) -> tuple[float, list[str]]:
     """The base of the rotary embedding, and what is wrong with how it is given."""
-    new, old = config.get("rope_parameters") or {}, config.get("rope_scaling") or {}
+    parts: list[tuple[str, Mapping[str, Any]]] = [("", config)]
     problems = []
-    for name, part in (("rope_parameters", new), ("rope_scaling", old)):
+    for name in ("rope_parameters", "rope_scaling"):
+        part = config.get(name) or {}
+        if not isinstance(part, Mapping) or any(isinstance(one, Mapping) for one in part.values()):
+            problems.append(f"- {name}: {part!r} is not one mapping of numbers for all layers")
+            continue
+        parts.append((name, part))
         kind = part.get("rope_type", part.get("type", "default"))
         if kind != "default":
             problems.append(
@@ -111,12 +122,12 @@ def _rope(config: Mapping[str, Any]) -> tuple[float, list[str]]:
             )
         if part.get("partial_rotary_factor", 1.0) != 1.0:
             problems.append(f"- {name}: partial_rotary_factor; sharktank rotates whole heads")
-    given = {
-        float(part["rope_theta"])
-        for part in (config, new, old)
-        if isinstance(part.get("rope_theta"), int | float)
-    }
+    given = {one["rope_theta"] for _, one in parts if _positive(one.get("rope_theta"))}
+    for name, one in parts:
+        if one.get("rope_theta") is not None and not _positive(one["rope_theta"]):
+            place = f"{name}.rope_theta" if name else "rope_theta"
+            problems.append(f"- {place}: {one['rope_theta']!r} is no number above zero")
     if len(given) > 1:
         values = " and ".join(f"{value:g}" for value in sorted(given))
         problems.append(f"- rope_theta is given as {values}: keep the one that was trained with")
-    return min(given, default=_THETA), problems
+    return float(min(given, default=_THETA)), problems

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from tidemill.errors import FailureClass, WorkError
 from tidemill.exporters.architecture import Architecture, External, needed
@@ -98,10 +99,10 @@ def quantized(weight: torch.Tensor, *, kind: str) -> dict[str, torch.Tensor]:
 class Quantizing(TorchExporter):
     """A family whose linear layers are quantised; stands before the family in the bases."""
 
-    def architecture(self, spec: Spec) -> Architecture:
-        """The family's modules, every linear layer but the output replaced."""
-        model = super().architecture(spec)  # type: ignore[safe-super]
-        _replace(model.named, kind=kind_of(spec))
+    def model(self, spec: Spec) -> nn.Module:
+        """The family's model, every linear layer but the output replaced."""
+        model: nn.Module = super().model(spec)  # type: ignore[misc]
+        _replace(model, kind=kind_of(spec))
         return model
 
     def pack(self, spec: Spec, target: Path) -> Mapping[str, Any]:
@@ -206,8 +207,11 @@ def kind_of(spec: Spec) -> str:
 
 def _replace(model: nn.Module, *, kind: str) -> None:
     output = model.get_output_embeddings()
+    replaced, others = 0, []
     for name, module in list(model.named_modules()):
         for label, child in list(module.named_children()):
+            if isinstance(child, Conv1D):
+                others.append(f"{name}.{label}")
             if not isinstance(child, nn.Linear) or child is output:
                 continue
             if kind == "int4" and child.in_features % GROUP:
@@ -216,6 +220,13 @@ def _replace(model: nn.Module, *, kind: str) -> None:
                     hint="int4 has groups of 32 columns: choose int8 or fp8 for this model",
                 )
             setattr(module, label, QuantizedLinear(child, kind=kind))
+            replaced += 1
+    if others or not replaced:
+        found = f"{len(others)} layers are Conv1D ({others[0]}, ...)" if others else "it has none"
+        raise _fault(
+            f"only layers that are torch.nn.Linear are quantised here; {found}",
+            hint="choose another architecture, or the exporter without quantisation",
+        )
 
 
 def _fault(message: str, *, hint: str) -> WorkError:

@@ -89,6 +89,8 @@ def _sizes(
     for index, text in enumerate(_items(function.get("inputs"))):
         wanted = places(text) if isinstance(text, str) else ()
         texts += [((*here, "inputs", index), one) for one in wanted if one != FLOAT]
+    if isinstance(function.get("function"), str):
+        texts += [((*here, "function"), one) for one in places(function["function"])]
     if isinstance(function.get("tokens"), str):
         texts.append(((*here, "tokens"), function["tokens"]))
     for where, text in texts:

@@ -24,11 +24,12 @@ class FunctionPart(Part):
 
     Exactly one of ``sample`` (its inputs), ``dims`` (the declared inputs at these sizes, filled
     with ones) and ``inputs`` (as ``iree-benchmark-module`` takes them, in their order; zeros where
-    no value is given). ``tokens`` is how many tokens one call is about.
+    no value is given). ``function`` may have matrix axes in braces, as ``prefill_bs{bs}``. ``tokens``
+    is how many tokens one call is about.
     """
 
     name: Name
-    function: str = Field(default="", pattern=r"^\w*$")
+    function: str = Field(default="", pattern=r"^(\w|\{\w+\})*$")
     sample: str | None = None
     dims: dict[str, int] | None = None
     inputs: Many[str] | None = None

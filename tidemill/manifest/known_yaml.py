@@ -34,6 +34,8 @@ def _cause(cause: CausePart) -> Iterator[str]:
     yield f"  - class: {cause.lost}"
     if cause.match:
         yield f"    match: {json.dumps(cause.match, ensure_ascii=False)}"
+    if cause.sometimes:
+        yield "    sometimes: true"
     yield "    reason: >-"
     yield from _wrapped(cause.reason, indent="      ")
     if cause.example:

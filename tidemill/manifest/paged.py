@@ -7,8 +7,18 @@ from tidemill.exporters import EXPORTERS
 from tidemill.manifest.problems import Location, mapping
 
 EXPORTER = "sharktank_llm"
+_Finding = tuple[Location, str]
 #: What readers of an artifact are told that holds for no others.
 EQUAL_ROWS = "rows of equal length"
+_FIRST_ROW = (
+    "attention_kernel 'sharktank' masks every row as the first: what it makes of rows of different"
+    " lengths is wrong, and a target without a device would be told nothing. Take kernel 'torch',"
+    " or set options.equal_lengths and give samples whose rows are all of one length"
+)
+_SAME_TEXT = (
+    "is the text that scales are found on: a perplexity there says nothing of other texts; name"
+    " another one"
+)
 _RAGGED = (
     "no sample has rows of different lengths, so that a wrong attention mask would pass"
     " (attention_kernel 'sharktank' masks every row as the first): add one, or set"
@@ -16,7 +26,7 @@ _RAGGED = (
 )
 
 
-def paged(component: dict[str, Any], at: Location) -> Iterator[tuple[Location, str]]:
+def paged(component: dict[str, Any], at: Location) -> Iterator[_Finding]:
     """Problems of a component's ``quantize``, and of a paged component's samples."""
     exporter = str(component.get("exporter"))
     info = EXPORTERS.get(exporter)
@@ -26,23 +36,56 @@ def paged(component: dict[str, Any], at: Location) -> Iterator[tuple[Location, s
             (*at, "quantize"),
             f"exporter '{exporter}' takes no quantised dataset (those that do: {able})",
         )
-    if exporter != EXPORTER:
+    yield from _texts(mapping(component.get("quantize")), (*at, "quantize"))
+    if exporter == EXPORTER:
+        yield from _masked(component, at)
+        samples = component.get("samples")
+        for index, sample in enumerate(samples if isinstance(samples, list) else []):
+            yield from _sampled(component, mapping(sample), (*at, "samples", index))
+
+
+def _texts(quantize: Mapping[str, Any], at: Location) -> Iterator[_Finding]:
+    calibration, evaluation = (
+        mapping(quantize.get(role)) for role in ("calibration", "evaluation")
+    )
+    if "text" in evaluation and evaluation["text"] == calibration.get("text"):
+        yield (*at, "evaluation", "text"), _SAME_TEXT
+
+
+def _masked(component: Mapping[str, Any], at: Location) -> Iterator[_Finding]:
+    """Whether a wrong attention mask would be seen."""
+    options, samples = mapping(component.get("options")), component.get("samples")
+    if promises_equal(options):
         return
-    options, ragged = mapping(component.get("options")), False
-    equal = promises_equal(options)
-    samples = component.get("samples")
-    for index, sample in enumerate(samples if isinstance(samples, list) else []):
-        lengths = mapping(mapping(mapping(sample).get("inputs")).get("lengths"))
-        where = (*at, "samples", index, "inputs", "lengths")
-        if lengths.get("kind") != "values" or not isinstance(lengths.get("values"), list):
-            yield where, "says no lengths: a paged model needs them as listed values"
-            continue
-        different = len({str(one) for one in lengths["values"]}) > 1
-        ragged |= different
-        if different and equal:
-            yield where, "are not all equal, as options.equal_lengths promises"
-    if samples and not ragged and not equal:
+    if options.get("attention_kernel") == "sharktank":
+        yield (*at, "options", "attention_kernel"), _FIRST_ROW
+    elif samples and isinstance(samples, list) and not any(map(_ragged, samples)):
         yield (*at, "samples"), _RAGGED
+
+
+def _sampled(
+    component: Mapping[str, Any], sample: Mapping[str, Any], at: Location
+) -> Iterator[_Finding]:
+    where, lengths = (*at, "inputs", "lengths"), _lengths(sample)
+    if lengths is None:
+        yield where, "says no lengths: a paged model needs them as listed values"
+        return
+    if promises_equal(mapping(component.get("options"))) and _ragged(sample):
+        yield where, "are not all equal, as options.equal_lengths promises"
+    longest = mapping(sample.get("dims")).get("seq")
+    for one in lengths:
+        if type(one) is type(longest) is int and not 1 <= one <= longest:
+            yield where, f"{one} is not within 1 to {longest}, the sample's seq"
+
+
+def _lengths(sample: object) -> list[Any] | None:
+    part = mapping(mapping(mapping(sample).get("inputs")).get("lengths"))
+    values = part.get("values")
+    return values if part.get("kind") == "values" and isinstance(values, list) else None
+
+
+def _ragged(sample: object) -> bool:
+    return len({str(one) for one in _lengths(sample) or ()}) > 1
 
 
 def promises_equal(options: Mapping[str, Any]) -> bool:

@@ -9,17 +9,19 @@ from pydantic import Field, Strict, model_validator
 
 from tidemill.manifest.part import Part
 
-#: Algorithms and settings that exist in Brevitas and do not survive the export to sharktank.
+#: Algorithms that exist in Brevitas and do not survive the export to sharktank, without the signs
+#: between words, of which everybody has others: SVDQuant, svd_quant, svd-quant.
 UNSUPPORTED = {
     "quarot": "standalone Hadamard rotations have no layer in sharktank; use rotation: fused",
     "spinquant": "standalone Hadamard rotations have no layer in sharktank; use rotation: fused",
     "svdquant": "its low-rank branch beside each layer has no counterpart in sharktank",
-    "learned_round": "Brevitas does not export learned rounding to sharktank",
+    "learnedround": "Brevitas does not export learned rounding to sharktank",
 }
 _ROTATIONS = (
     "'{}' leaves standalone Hadamard rotations (QuaRot/SpinQuant) in the model, for which sharktank"
     " has no layer: only 'fused' is supported"
 )
+_BETWEEN = str.maketrans("", "", "-_ ")
 _DYNAMIC = "dynamic activation quantisation is not supported by sharktank: scales are static"
 _GROUPS = "scales per group cannot be reached from Brevitas' export to sharktank"
 
@@ -102,6 +104,12 @@ class AwqPart(Part):
     scale: bool = True
     clip: bool = False
 
+    @model_validator(mode="after")
+    def _something(self) -> "AwqPart":
+        if not self.scale and not self.clip:
+            raise ValueError("awq: neither scale nor clip: it would change nothing; leave it out")
+        return self
+
 
 class AlgorithmsPart(Part):
     """Post-training algorithms, in the order in which Brevitas applies them."""
@@ -120,7 +128,10 @@ class AlgorithmsPart(Part):
     def _unsupported(cls, raw: Any) -> Any:
         if not isinstance(raw, dict):
             return raw
-        lost = [f"{name}: {UNSUPPORTED[name]}" for name in raw if name in UNSUPPORTED]
+        plain = {name: str(name).lower().translate(_BETWEEN) for name in raw}
+        lost = [
+            f"{name}: {UNSUPPORTED[known]}" for name, known in plain.items() if known in UNSUPPORTED
+        ]
         if raw.get("rotation") not in (None, "fused"):
             lost.append("rotation: " + _ROTATIONS.format(raw["rotation"]))
         if lost:

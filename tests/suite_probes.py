@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from iree.compiler.tools.binaries import find_tool
@@ -57,7 +57,7 @@ def case(name: str, *, wanted: Any, nodes: list[Any], dims: list[Any], given: An
 class Turning(tuple[Any, ...]):
     """Inputs that are others the fourth time that they are given: memory that nobody owns."""
 
-    taken: list[int] = []
+    taken: ClassVar[list[int]] = []
 
     def __iter__(self) -> Iterator[Any]:
         self.taken.append(1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tidemill.errors import UsageError
-from tidemill.images.programs import Device, Program
+from tidemill.images.programs import Device, Program, numbers
 from tidemill.texts.talk import Array, greedy
 
 if TYPE_CHECKING:
@@ -68,14 +68,14 @@ class CompiledModel:
         self._cache = (program.keep(empty), program.keep(empty))
 
     def prefill(self, ids: Array) -> Array:
-        """See ``LanguageModel``."""
+        """See ``LanguageModel``. Raises ToolError on NaN."""
         (logits,) = self._program([ids, *self._cache], function="prefill")
-        return logits
+        return numbers(logits, of="prefill")
 
     def decode(self, ids: Array, places: Array) -> Array:
         """See ``LanguageModel``."""
         (logits,) = self._program([ids, places, *self._cache], function="decode")
-        return logits
+        return numbers(logits, of="decode")
 
 
 def read_words(file: Path) -> "Tokenizer":

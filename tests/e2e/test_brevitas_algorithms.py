@@ -28,6 +28,7 @@ pytestmark = [
 ALGORITHMS: dict[str, tuple[str, dict[str, Any]]] = {
     "smoothquant": ("int8", {"smoothquant": {"alpha": 0.5}}),
     "rotation": ("int8", {"rotation": "fused"}),
+    "spinquant": ("int8", {"rotation": "fused", "spinquant": {"steps": 8}}),
     "awq_scale": ("int8_rows", {"awq": {"scale": True, "clip": False}}),
     "awq_clip": ("fp8", {"awq": {"scale": False, "clip": True}}),
     "magr": ("int8_rows", {"magr": {"alpha": 0.01}}),
@@ -104,6 +105,10 @@ def test_it_compiles_for_the_gpu(built: Built, name: str) -> None:
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_algorithm_changes_the_numbers(built: Built, name: str) -> None:
     assert dataset(built.bench, name) != dataset(built.bench, ALGORITHMS[name][0])
+
+
+def test_trained_rotations_are_others_than_those_they_began_with(built: Built) -> None:
+    assert dataset(built.bench, "spinquant") != dataset(built.bench, "rotation")
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -12,6 +12,7 @@ import pytest
 from tests.small_talker import COMMAND, CONFIG, VOCABULARY, tokenizer
 from tests.unit.shop import Shop
 from tests.workbench import toolchain
+from tidemill.exporters.irpa import Entry, write_archive
 from tidemill.store import open_store
 
 pytestmark = pytest.mark.toolchain
@@ -126,6 +127,37 @@ def test_a_module_that_cannot_be_loaded_is_a_matter_of_the_tool(
     message = refused(shop, tmp_path, expect=3)[-2]
     assert message.startswith("error: ")
     assert " cannot be loaded: " in message
+
+
+#: A model whose logits are no numbers, as of a network that overflows in float16.
+LOST = """
+func.func @prefill(%ids: tensor<1x?xi64>, %k: tensor<2x1x2x40x8xf32>, %v: tensor<2x1x2x40x8xf32>)
+    -> tensor<1x?x273xf32> {
+  %c1 = arith.constant 1 : index
+  %nan = arith.constant 0x7FC00000 : f32
+  %n = tensor.dim %ids, %c1 : tensor<1x?xi64>
+  %e = tensor.empty(%n) : tensor<1x?x273xf32>
+  %r = linalg.fill ins(%nan : f32) outs(%e : tensor<1x?x273xf32>) -> tensor<1x?x273xf32>
+  return %r : tensor<1x?x273xf32>
+}
+"""
+
+
+def test_a_model_whose_logits_are_no_numbers_tells_no_story(tmp_path: Path, words: bytes) -> None:
+    """The best of NaN is the first token, again and again."""
+    bin_folder = toolchain().python.parent
+    command = [bin_folder / "iree-compile", "-", "--iree-hal-target-device=local"]
+    command += ["--iree-hal-local-target-device-backends=llvm-cpu"]
+    command += ["--iree-llvmcpu-target-cpu=generic"]
+    done = subprocess.run(command, input=LOST.encode(), capture_output=True, check=True)
+    irpa = tmp_path / "one.irpa"
+    entry = Entry(name="none", size=4)
+    write_archive(irpa, [entry], contents=lambda _: [memoryview(bytes(4))])
+    files = {"mlir": LOST.encode(), "irpa": irpa.read_bytes(), "vmfb": done.stdout}
+    shop = released(tmp_path, **files, config=config(), tokenizer=words)
+    message, hint = refused(shop, tmp_path, expect=3)[-2:]
+    assert message == "error: prefill gives logits that are not numbers (NaN)"
+    assert hint.startswith("try f32; ")
 
 
 def test_without_the_device_an_address_for_the_cpu_is_named(tmp_path: Path, words: bytes) -> None:

@@ -90,6 +90,12 @@ def test_int8_is_an_integer_format_with_a_scale_for_each_row() -> None:
         ({"awq": {"scale": False, "clip": True}}, "--awq-clip"),
         ({"bias_correction": True}, "--bias-corr"),
         ({"rotation": "fused"}, "--rotation fused_no_fx --replace-rmsnorm"),
+        (
+            {"rotation": "fused", "spinquant": {"steps": 5, "samples": 3, "rate": 0.5}},
+            "--rotation fused_no_fx --replace-rmsnorm --fine-tune --nsamples-rot-calibration 3"
+            " --max_steps 5 --learning_rate 0.5 --per_device_train_batch_size 1"
+            " --lr_scheduler_type cosine --use_cpu true --report_to none --save_strategy no",
+        ),
     ],
 )
 def test_every_algorithm_has_its_flags(algorithm: dict[str, Any], flags: str) -> None:
@@ -101,6 +107,10 @@ def test_every_algorithm_has_its_flags(algorithm: dict[str, Any], flags: str) ->
     [
         ({"algorithms": {"svdquant": {}}}, "svdquant: its low-rank branch"),
         ({"algorithms": {"learned_round": {}}}, "learned_round: Brevitas does not export"),
+        ({"algorithms": {"svd_quant": {}}}, "svd_quant: its low-rank branch"),
+        ({"algorithms": {"SVDQuant": {}}}, "SVDQuant: its low-rank branch"),
+        ({"algorithms": {"learned-round": {}}}, "learned-round: Brevitas does not export"),
+        ({"algorithms": {"QuaRot": {}}}, "QuaRot: standalone Hadamard rotations"),
         ({"algorithms": {"quarot": {}}}, "quarot: standalone Hadamard rotations"),
         ({"algorithms": {"spinquant": {}}}, "spinquant: standalone Hadamard rotations"),
         ({"algorithms": {"rotation": "layerwise"}}, "rotation: 'layerwise' leaves standalone"),
@@ -128,6 +138,10 @@ def test_all_that_is_unsupported_is_named_at_once() -> None:
 
 def test_two_ways_of_rounding_exclude_each_other() -> None:
     assert "gptq and qronos both round" in refused(algorithms={"gptq": {}, "qronos": {}})
+
+
+def test_awq_that_does_neither_of_its_two_things_is_refused() -> None:
+    assert "awq: neither scale nor clip" in refused(algorithms={"awq": {"scale": False}})
 
 
 def test_attention_is_narrowed_to_fp8_only() -> None:
@@ -181,6 +195,27 @@ def test_a_refusal_says_the_line_and_the_path(tmp_path: Path) -> None:
 def test_batches_without_different_lengths_hide_a_wrong_mask(tmp_path: Path) -> None:
     words = problems(tmp_path, ("[68, 64, 55, 49]", "[64, 64, 64, 64]"))
     assert "no sample has rows of different lengths" in words
+
+
+def test_a_kernel_with_a_wrong_mask_is_refused_where_rows_differ(tmp_path: Path) -> None:
+    """A target without a device has no verdict that could say so."""
+    kernel = (
+        "    dtypes: [f32]\n",
+        "    dtypes: [f32]\n    options: {attention_kernel: sharktank}\n",
+    )
+    words = problems(tmp_path, kernel)
+    assert "components.float.options.attention_kernel: attention_kernel 'sharktank' masks" in words
+
+
+def test_a_row_is_no_longer_than_its_sample(tmp_path: Path) -> None:
+    words = problems(tmp_path, ("[68, 64, 55, 49]", "[80, 64, 55, 0]"))
+    assert "80 is not within 1 to 79, the sample's seq" in words
+    assert "0 is not within 1 to 79" in words
+
+
+def test_what_scales_are_found_on_says_nothing_of_the_perplexity(tmp_path: Path) -> None:
+    words = problems(tmp_path, ("text: text/held-out.txt", "text: text/calibration.txt"))
+    assert "quantize.evaluation.text: is the text that scales are found on" in words
 
 
 def test_a_promise_of_equal_lengths_is_kept_by_the_samples(tmp_path: Path) -> None:

@@ -61,6 +61,18 @@ def test_sizes_that_may_be_left_out_are_filled_in() -> None:
         ({"model_type": "qwen2"}, "it is a qwen2"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "only LlamaForCausalLM"),
         ({"hidden_size": None}, "hidden_size is missing"),
+        ({"num_attention_heads": 0}, "num_attention_heads is missing or no number above zero"),
+        ({"num_key_value_heads": "two"}, "num_key_value_heads is missing or no number"),
+        ({"rope_scaling": "linear"}, "rope_scaling: 'linear' is not one mapping"),
+        (
+            {"rope_parameters": {"full_attention": {"rope_theta": 5e5}}},
+            "rope_parameters: {'full_attention': {'rope_theta': 500000.0}} is not one mapping",
+        ),
+        (
+            {"rope_parameters": {"rope_theta": "500000"}},
+            "rope_parameters.rope_theta: '500000' is no number above zero",
+        ),
+        ({"rope_theta": True}, "rope_theta: True is no number above zero"),
         (
             {"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0}},
             "rope_parameters: llama3 scaling, which sharktank ignores",

@@ -46,6 +46,7 @@ def test_a_suite_is_a_table_and_its_comparison(tmp_path: Path) -> None:
         "suite": "ops",
         "tests": 4,
         "failing": {"test_if": "compile", "test_int4": "crash"},
+        "sometimes": [],
     }
     assert [edge.node for edge in compare.inputs] == [TABLE]
 

@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,7 @@ def _written(
     given: dict[str, Any],
 ) -> list[int]:
     from tidemill.images.choosing import choose  # noqa: PLC0415 - needs numpy
-    from tidemill.images.programs import Device, Program  # noqa: PLC0415
+    from tidemill.images.programs import Device, Program, numbers  # noqa: PLC0415
     from tidemill.images.sampling import TYPES  # noqa: PLC0415
     from tidemill.images.signature import read_signature  # noqa: PLC0415
     from tidemill.speech.mel import log_mel  # noqa: PLC0415
@@ -105,8 +106,12 @@ def _written(
         raise UsageError(str(error), hint="cut the clip") from error
     device = Device(given["device"])
     encoder, decoder = (Program(device, vmfb=files[part][1], irpa=files[part][2]) for part in PARTS)
+
+    def written(arrays: Sequence[Any]) -> list[Any]:
+        return [numbers(one, of=f"{model}/{PARTS[1]}") for one in decoder(arrays)]
+
     shaped = features[None].astype(TYPES[hears.inputs[0].dtype])
-    return write_down(encoder, decoder, shaped, vocabulary=vocabulary, limit=limit)
+    return write_down(encoder, written, shaped, vocabulary=vocabulary, limit=limit)
 
 
 def check_speech(hears: "Signature", writes: "Signature", *, size: int) -> tuple[int, int]:

@@ -37,6 +37,12 @@ def _algorithms(chosen: Mapping[str, Any]) -> Iterator[str]:
     if chosen["rotation"]:
         # Fused rotations go through norms, whose factors move into the next layers for it.
         yield from ("--rotation", "fused_no_fx", "--replace-rmsnorm")
+    if spin := chosen["spinquant"]:
+        yield from ("--fine-tune", "--nsamples-rot-calibration", str(spin["samples"]))
+        # Of the trainer of transformers, which Brevitas hands them to.
+        yield from ("--max_steps", str(spin["steps"]), "--learning_rate", str(spin["rate"]))
+        yield from ("--per_device_train_batch_size", "1", "--lr_scheduler_type", "cosine")
+        yield from ("--use_cpu", "true", "--report_to", "none", "--save_strategy", "no")
     if smooth := chosen["smoothquant"]:
         yield from ("--act-equalization", "layerwise")
         yield from ("--act-equalization-alpha", str(smooth["alpha"]))

@@ -54,8 +54,12 @@ class SharktankLlm(TorchExporter):
     """See the module's text."""
 
     def architecture(self, spec: Spec) -> Architecture:
-        """Transformers' Llama of the normalised configuration."""
-        config = CONFIG_MAPPING[MODEL_TYPE].from_dict(dict(llama_config(spec)))
+        """Transformers' Llama of the configuration as it came.
+
+        What is normalised for sharktank has no part in the reference: a mistake there shows.
+        """
+        llama_config(spec)
+        config = CONFIG_MAPPING[MODEL_TYPE].from_dict(raw_config(spec))
         model = model_of(AutoModelForCausalLM, config)
         return Architecture(program=Answers(model), named=model)
 
@@ -126,13 +130,22 @@ class SharktankLlm(TorchExporter):
 
 def llama_config(spec: Spec) -> dict[str, Any]:
     """The normalised config.json of ``spec``. Raises WorkError when it cannot be imported."""
+    return normalised(raw_config(spec))
+
+
+def raw_config(spec: Spec) -> dict[str, Any]:
+    """The config.json of ``spec`` as it came. Raises WorkError when it is none."""
     try:
         raw = json.loads(config_file(spec.config).read_text(encoding="utf-8"))
     except ValueError as error:
         raise WorkError(
             FailureClass.EXPORT, f"config.json is not JSON: {error}", hint="check the source"
         ) from error
-    return normalised(raw)
+    if not isinstance(raw, dict):
+        raise WorkError(
+            FailureClass.EXPORT, "config.json is no mapping of names", hint="check the source"
+        )
+    return raw
 
 
 def narrowed_attention(dataset: Dataset) -> str:

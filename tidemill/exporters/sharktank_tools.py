@@ -75,7 +75,9 @@ def quantise(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         from brevitas_examples.llm.llm_args import create_args_parser  # noqa: PLC0415
         from brevitas_examples.llm.main import quantize_llm  # noqa: PLC0415
 
-        results, _ = quantize_llm(create_args_parser().parse_args(list(arguments)))
+        # As its own main does: what its parser does not know is the trainer's, and checked there.
+        known, more = create_args_parser().parse_known_args(list(arguments))
+        results, _ = quantize_llm(known, more)
     return results, shims
 
 

@@ -86,5 +86,16 @@ class Program:
             ) from error
 
 
+def numbers(logits: Array, /, *, of: str) -> Array:
+    """``logits``, in which the best of a row can be told. Raises ToolError on NaN."""
+    if np.isnan(logits).any():
+        raise ToolError(
+            f"{of} gives logits that are not numbers (NaN)",
+            hint="try f32; if that is right, the network overflows in the type asked for. If not,"
+            " the artifact is wrong on this device: tell those who release it",
+        )
+    return logits
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].strip()

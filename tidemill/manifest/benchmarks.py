@@ -24,8 +24,8 @@ class FunctionPart(Part):
 
     Exactly one of ``sample`` (its inputs), ``dims`` (the declared inputs at these sizes, filled
     with ones) and ``inputs`` (as ``iree-benchmark-module`` takes them, in their order; zeros where
-    no value is given). ``function`` may have matrix axes in braces, as ``prefill_bs{bs}``. ``tokens``
-    is how many tokens one call is about.
+    no value is given). ``function`` may have matrix axes in braces, as ``prefill_bs{bs}``.
+    ``tokens`` is how many tokens one call is about.
     """
 
     name: Name

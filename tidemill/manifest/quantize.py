@@ -13,7 +13,6 @@ from tidemill.manifest.part import Part
 #: between words, of which everybody has others: SVDQuant, svd_quant, svd-quant.
 UNSUPPORTED = {
     "quarot": "standalone Hadamard rotations have no layer in sharktank; use rotation: fused",
-    "spinquant": "standalone Hadamard rotations have no layer in sharktank; use rotation: fused",
     "svdquant": "its low-rank branch beside each layer has no counterpart in sharktank",
     "learnedround": "Brevitas does not export learned rounding to sharktank",
 }
@@ -98,6 +97,14 @@ class SmoothQuantPart(Part):
     alpha: float = Field(default=0.5, ge=0, le=1)
 
 
+class SpinQuantPart(Part):
+    """SpinQuant: the fused rotations are trained, ``steps`` times, on ``samples`` sequences."""
+
+    steps: int = Field(default=32, ge=1)
+    samples: int = Field(default=8, ge=1)
+    rate: float = Field(default=1.5, gt=0)
+
+
 class AwqPart(Part):
     """AWQ: weights that matter are scaled up, the range of others is clipped."""
 
@@ -115,6 +122,7 @@ class AlgorithmsPart(Part):
     """Post-training algorithms, in the order in which Brevitas applies them."""
 
     rotation: Literal["fused"] | None = None
+    spinquant: SpinQuantPart | None = None
     smoothquant: SmoothQuantPart | None = None
     awq: AwqPart | None = None
     magr: MagrPart | None = None
@@ -137,6 +145,12 @@ class AlgorithmsPart(Part):
         if lost:
             raise ValueError("; ".join(lost))
         return raw
+
+    @model_validator(mode="after")
+    def _trained(self) -> "AlgorithmsPart":
+        if self.spinquant and not self.rotation:
+            raise ValueError(f"spinquant: {UNSUPPORTED['quarot']} beside it, which it trains")
+        return self
 
     @model_validator(mode="after")
     def _one_rounding(self) -> "AlgorithmsPart":

@@ -147,7 +147,7 @@ def test_awq_that_does_neither_of_its_two_things_is_refused() -> None:
 def test_attention_is_narrowed_to_fp8_only() -> None:
     int8 = {"format": "int8"}
     words = refused(weights=int8, activations=int8, attention="qkv")
-    assert "as fp8 only" in words
+    assert "a cache of int8, which the compiler refuses" in words
 
 
 def test_weights_and_activations_have_one_format() -> None:

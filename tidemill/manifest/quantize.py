@@ -176,8 +176,9 @@ class QuantizePart(Part):
     def _fits(self) -> "QuantizePart":
         if self.attention and self.activations.format == "int8":
             raise ValueError(
-                "attention: sharktank's paged attention takes narrowed queries, keys and values as"
-                " fp8 only: choose activations of fp8_e4m3_fnuz, or leave attention out"
+                "attention: keys and values in int8 would be written into a cache of int8, which"
+                " the compiler refuses (si8 in place): choose activations of fp8_e4m3_fnuz, or"
+                " leave attention out"
             )
         if self.weights.format != self.activations.format:
             raise ValueError(

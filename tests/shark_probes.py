@@ -5,14 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from tests.paged_paper import driven, said
+from tidemill.exporters.architecture import Architecture
 from tidemill.exporters.irpa import Entry, write_archive
 from tidemill.exporters.llama_config import normalised
 from tidemill.exporters.quantised_llama import narrow
 from tidemill.exporters.shark_dataset import PROPERTIES, TENSORS, Quantiser, read_dataset
+from tidemill.exporters.sharktank_llm import DRAWS, Answers, Narrowed
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "manifests/models/tiny-llama-paged/config.json"
@@ -196,6 +199,34 @@ def _far(same: torch.Tensor, before: torch.Tensor, found: torch.Tensor) -> dict[
     return {name: float(each.abs().max()) for name, each in far.items()}
 
 
+def draws(folder: Path) -> dict[str, Any]:
+    """Runs of a narrowed model with other roundings, and what they leave behind."""
+    model = tiny()
+    raw, about = plain(stored(model))
+    more, described = scaled("blk.0.attn_output.q_input", scale=40.0, dtype="int8")
+    narrow(
+        model,
+        read_dataset(write(folder / "drawn.irpa", raw | more, about | described)),
+        dtype=torch.float32,
+    )
+    before = model.model.embed_tokens.weight.clone()
+    program = Narrowed(Architecture(program=Answers(model), named=model), precision="f32")
+    sample = [np.array([[1, 7, 3]]), np.array([3]), np.array([[9, 2]])]
+    first, second = ([one[0] for one in program.draws(sample)] for _ in range(2))
+    left = program.draws(sample)
+    next(left)
+    left.close()
+    (plainly, _) = program(sample)
+    far = [float(np.abs(one - plainly).max()) for one in first]
+    return {
+        "count": [len(first), DRAWS],
+        "distinct": len({one.tobytes() for one in first}),
+        "again": all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)),
+        "farthest": max(far),
+        "untouched": bool(torch.equal(before, model.model.embed_tokens.weight)),
+    }
+
+
 def refusals(folder: Path) -> dict[str, str]:
     """What damaged or unfitting datasets are answered with."""
     model = tiny()
@@ -233,6 +264,7 @@ def main() -> None:
     findings = {
         "numbers": numbers(),
         "models": models(folder),
+        "draws": draws(folder),
         "refusals": refusals(folder),
         "driver": driven(folder),
     }

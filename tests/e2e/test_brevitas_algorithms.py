@@ -38,6 +38,10 @@ ALGORITHMS: dict[str, tuple[str, dict[str, Any]]] = {
     "qronos": ("int8_rows", {"qronos": {}}),
     "bias": ("int8_rows", {"bias_correction": True}),
     "rotated": ("int8_rows", {"rotation": "fused", "magr": {}, "gptq": {"act_order": True}}),
+    "smoothed": (
+        "int8",
+        {"smoothquant": {"alpha": 0.5}, "gptq": {"act_order": True}, "bias_correction": True},
+    ),
     "fp8_gptq": ("fp8", {"gptq": {}, "bias_correction": True}),
 }
 BASES = sorted({base for base, _ in ALGORITHMS.values()})

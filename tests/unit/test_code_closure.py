@@ -138,6 +138,11 @@ def test_an_edit_of_one_exporter_reruns_no_other_unless_it_imports_it() -> None:
         },
         "llama2c": {"tidemill.exporters.causal_lm"},
         "quantized_lm": {"tidemill.exporters.causal_lm"},
+        "quantized_cached_lm": {f"tidemill.exporters.{one}" for one in ("cached_lm", "causal_lm")},
+        "quantized_cached_llama2c": {
+            f"tidemill.exporters.{one}"
+            for one in ("cached_llama2c", "cached_lm", "causal_lm", "llama2c")
+        },
         "quantized_llama2c": {f"tidemill.exporters.{one}" for one in ("causal_lm", "llama2c")},
         "scheduled_unet": {"tidemill.exporters.diffusers_unet"},
         "sd3_prompt_encoder": {"tidemill.exporters.t5_encoder"},

@@ -15,6 +15,7 @@ from tidemill.graph import Graph
 from tidemill.graph_build import build_graph
 from tidemill.manifest.load import load_manifests
 from tidemill.manifest.quantize import QuantizePart
+from tidemill.toolchain.flags import known_flags, lint
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "manifests/models/tiny-llama-paged.yaml"
@@ -324,4 +325,26 @@ def test_the_seeds_flags_reach_the_compiler_translated(graph: Graph) -> None:
         "--iree-hal-indirect-command-buffers=true",
         "--iree-stream-resource-memory-model=discrete",
         "--iree-hal-memoization=true",
+    ]
+
+
+@pytest.mark.toolchain
+def test_the_seeds_compile_command_is_translated_for_the_compiler_that_runs(
+    tmp_path: Path, toolchain_python: Path
+) -> None:
+    """Word for word as Brevitas' instructions have it, by the renames of targets.yaml."""
+    seed = [
+        "--iree-hal-target-device=hip",
+        "--iree-hip-target=gfx942",
+        "--iree-opt-level=O3",
+        "--iree-hal-indirect-command-buffers=true",
+        "--iree-stream-resource-memory-model=discrete",
+        "--iree-hal-memoization=true",
+    ]
+    known = known_flags(toolchain_python.with_name("iree-compile"), cache=tmp_path / "flags")
+    targets = load_manifests(ROOT).targets
+    linted = lint(seed, known=known, renames=targets.renames, version="3.13.0")
+    assert linted.problems == ()
+    assert list(linted.flags) == [
+        one.replace("--iree-hip-target", "--iree-rocm-target") for one in seed
     ]

@@ -42,6 +42,18 @@ def test_activations_are_narrowed_where_the_dataset_says(found: dict[str, Any], 
     assert found["models"][place]["moved"] > 1000 * ROUNDING
 
 
+def test_noise_is_drawn_with_other_roundings_and_leaves_the_model_as_it_was(
+    found: dict[str, Any],
+) -> None:
+    draws = found["draws"]
+    assert draws["count"] == [8, 8]
+    assert draws["distinct"] == 8
+    assert draws["again"]
+    assert draws["untouched"]
+    # Half a step of the one narrowed input is 1/80; rounding alone is a thousandth of that.
+    assert 0 < draws["farthest"] < 0.1
+
+
 @pytest.mark.parametrize(
     ("case", "said"),
     [

@@ -12,7 +12,7 @@ continuation [batch, steps, vocabulary].
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from tidemill.errors import FailureClass, WorkError
 from tidemill.exporters.architecture import Architecture, build
-from tidemill.exporters.base import Exporter, Spec
+from tidemill.exporters.base import Array, Exporter, Spec
 from tidemill.exporters.cached_lm import Eager
 from tidemill.exporters.cached_program import Conversation
 from tidemill.exporters.huggingface import config_file, model_of
@@ -37,6 +37,8 @@ from tidemill.exporters.torch_exporter import TorchExporter
 from tidemill.exporters.trace import DTYPES
 
 DATASET, PACKED, CONFIG = "dataset.irpa", "model.irpa", "config.json"
+#: How often the noise of a narrowed model is drawn, beside the plain run.
+DRAWS = 8
 
 
 class Answers(Conversation):
@@ -48,6 +50,23 @@ class Answers(Conversation):
         first, then = super().forward(*arrays)
         there = torch.arange(prompt.shape[1])[None, :] < lengths[:, None]
         return first[there], then
+
+
+class Narrowed(Eager):
+    """A conversation with a model that narrows its activations; see ``steps.work.noise``."""
+
+    def draws(self, arrays: Sequence[Array]) -> Iterator[list[Array]]:
+        """The outputs of ``arrays`` with every embedding off by its last place, up or down."""
+        weight = self._model.named.get_input_embeddings().weight
+        plain, chance = weight.data, torch.Generator().manual_seed(1)
+        last = torch.finfo(plain.dtype).eps
+        try:
+            for _ in range(DRAWS):
+                signs = torch.randint(2, plain.shape, generator=chance).to(plain.dtype) * 2 - 1
+                weight.data = plain * (1 + signs * last)
+                yield self(arrays)
+        finally:
+            weight.data = plain
 
 
 class SharktankLlm(TorchExporter):
@@ -101,10 +120,10 @@ class SharktankLlm(TorchExporter):
         if not spec.quantised:
             model, external = self._built(spec, precision)
             self._fill(spec, external)
-        else:
-            model = build(lambda: self.architecture(spec), dtype=DTYPES[precision])
-            narrow(model.named, read_dataset(spec.quantised[DATASET]), dtype=DTYPES[precision])
-        return Eager(model, precision=precision)
+            return Eager(model, precision=precision)
+        model = build(lambda: self.architecture(spec), dtype=DTYPES[precision])
+        narrow(model.named, read_dataset(spec.quantised[DATASET]), dtype=DTYPES[precision])
+        return Narrowed(model, precision=precision)
 
     def checkpoint(self, spec: Spec, folder: Path) -> Path:
         """A folder with config.json and model.safetensors as transformers and sharktank read them.

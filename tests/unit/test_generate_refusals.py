@@ -145,8 +145,7 @@ func.func @prefill(%ids: tensor<1x?xi64>, %k: tensor<2x1x2x40x8xf32>, %v: tensor
 
 def test_a_model_whose_logits_are_no_numbers_tells_no_story(tmp_path: Path, words: bytes) -> None:
     """The best of NaN is the first token, again and again."""
-    bin_folder = toolchain().python.parent
-    command = [bin_folder / "iree-compile", "-", "--iree-hal-target-device=local"]
+    command = [str(toolchain().tool("iree-compile")), "-", "--iree-hal-target-device=local"]
     command += ["--iree-hal-local-target-device-backends=llvm-cpu"]
     command += ["--iree-llvmcpu-target-cpu=generic"]
     done = subprocess.run(command, input=LOST.encode(), capture_output=True, check=True)

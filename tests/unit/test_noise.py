@@ -3,12 +3,12 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from tidemill.exporters.base import Spec
+from tidemill.exporters.base import Exporter, Spec
 from tidemill.steps.work import reference
 from tidemill.steps.work.dtypes import Array
 from tidemill.steps.work.noise import level, worst
@@ -74,7 +74,8 @@ def test_a_program_with_draws_is_measured_by_the_worst_of_them(
     tmp_path: Path, program: Any, noise: list[float]
 ) -> None:
     """Its second sample has no such step; it may have one with other roundings all the same."""
-    samples, entries = [], []
+    samples: list[Sample] = []
+    entries: list[dict[str, Any]] = []
     for index, size in enumerate((2.0, 8.0)):
         array = np.array([[size, 1.0]])
         argument = Argument(name="x", array=array, dtype="f32", shape=(1, 2), kind="values")
@@ -83,7 +84,12 @@ def test_a_program_with_draws_is_measured_by_the_worst_of_them(
         output = {"name": "y", "file": f"s{index}.npy", "stored": "f64", "noise": {}}
         entries.append({"name": f"s{index}", "outputs": [output]})
     reference._measure(
-        Made(program), samples, entries=entries, spec=SPEC, precision="f64", folder=tmp_path
+        cast("Exporter", Made(program)),
+        samples,
+        entries=entries,
+        spec=SPEC,
+        precision="f64",
+        folder=tmp_path,
     )
     found = [one["outputs"][0]["noise"]["max_abs"] for one in entries]
     assert found == pytest.approx(noise, rel=0.1)

@@ -14,6 +14,7 @@ from torchao.quantization import quantize_
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -136,6 +137,15 @@ def mistral() -> Findings:
         "window": MistralConfig(**sizes, sliding_window=POSITIONS - 1),
         "some layers": Qwen2Config(
             **sizes, use_sliding_window=True, sliding_window=8, max_window_layers=1
+        ),
+        "local": GPTNeoConfig(
+            vocab_size=WORDS,
+            hidden_size=32,
+            num_layers=2,
+            num_heads=4,
+            attention_types=[[["global", "local"], 1]],
+            window_size=16,
+            max_position_embeddings=64,
         ),
         "positions": GPT2Config(
             vocab_size=WORDS, n_embd=32, n_layer=2, n_head=4, n_positions=POSITIONS - 1

@@ -10,7 +10,7 @@ from iree import runtime
 from safetensors.torch import save_file
 from torchao import quantization
 from torchao.quantization.granularity import PerGroup
-from transformers import GPT2Config, LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, LlamaConfig, LlamaForCausalLM, MixtralConfig
 
 from tests.exporter_probes import run_on_cpu
 from tidemill.errors import WorkError
@@ -111,12 +111,18 @@ def refusals() -> Findings:
             EXPORTER.export(spec_of(name), Path("never.mlir"))
         except WorkError as error:
             said[name] = error.message
-    other = GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=4, n_positions=32)
-    Path("config.json").write_text(json.dumps(other.to_dict()), encoding="utf-8")
-    try:
-        EXPORTER.export(spec_of("int8"), Path("never.mlir"))
-    except WorkError as error:
-        said["no linear layer"] = error.message
+    others = {
+        "no linear layer": GPT2Config(
+            vocab_size=60, n_embd=32, n_layer=2, n_head=4, n_positions=32
+        ),
+        "experts": MixtralConfig(**CONFIG | {"num_hidden_layers": 1}, num_local_experts=2),
+    }
+    for name, other in others.items():
+        Path("config.json").write_text(json.dumps(other.to_dict()), encoding="utf-8")
+        try:
+            EXPORTER.export(spec_of("int8"), Path("never.mlir"))
+        except WorkError as error:
+            said[name] = error.message
     return said
 
 

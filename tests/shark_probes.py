@@ -202,28 +202,41 @@ def _far(same: torch.Tensor, before: torch.Tensor, found: torch.Tensor) -> dict[
 def draws(folder: Path) -> dict[str, Any]:
     """Runs of a narrowed model with other roundings, and what they leave behind."""
     model = tiny()
+    sample = [np.array([[1, 7, 3]]), np.array([3]), np.array([[9, 2]])]
     raw, about = plain(stored(model))
-    more, described = scaled("blk.0.attn_output.q_input", scale=40.0, dtype="int8")
-    narrow(
-        model,
-        read_dataset(write(folder / "drawn.irpa", raw | more, about | described)),
-        dtype=torch.float32,
+    more, described = scaled(
+        "blk.0.attn_output.q_input", scale=_beside_the_middle(model, sample), dtype="int8"
     )
+    path = write(folder / "drawn.irpa", raw | more, about | described)
+    bare = Narrowed(Architecture(program=Answers(tiny()), named=tiny()), precision="f32")(sample)
+    narrow(model, read_dataset(path), dtype=torch.float32)
     before = model.model.embed_tokens.weight.clone()
     program = Narrowed(Architecture(program=Answers(model), named=model), precision="f32")
-    sample = [np.array([[1, 7, 3]]), np.array([3]), np.array([[9, 2]])]
     first, second = ([one[0] for one in program.draws(sample)] for _ in range(2))
     for _ in program.draws(sample):
         break
-    (plainly, _) = program(sample)
-    far = [float(np.abs(one - plainly).max()) for one in first]
+    (wide, _), (plainly, _) = program.unnarrowed(sample), program(sample)
+    far = sorted(float(np.abs(one - plainly).max()) for one in first)
     return {
         "count": [len(first), DRAWS],
-        "distinct": len({one.tobytes() for one in first}),
         "again": all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)),
-        "farthest": max(far),
+        "nearest": far[0],
+        "farthest": far[-1],
+        "unnarrowed": float(np.abs(wide - bare[0]).max()),
+        "narrowed": float(np.abs(plainly - bare[0]).max()),
         "untouched": bool(torch.equal(before, model.model.embed_tokens.weight)),
     }
+
+
+def _beside_the_middle(model: Any, sample: Any) -> float:
+    """A scale with which a value that is narrowed lies between two steps, as near as can be."""
+    seen: list[torch.Tensor] = []
+    layer = model.model.layers[0].self_attn.o_proj
+    hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with torch.no_grad():
+        model(torch.tensor(np.concatenate([sample[0], sample[2]], axis=1)))
+    hook.remove()
+    return 10.5 / float(seen[0][0, 2].abs().max())
 
 
 def refusals(folder: Path) -> dict[str, str]:

@@ -8,10 +8,10 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
+from unittest import mock
 
 import numpy as np
 from iree.compiler.tools.binaries import find_tool
@@ -21,6 +21,7 @@ from tidemill.errors import WorkError
 from tidemill.steps.work import conformance
 from tidemill.steps.work.protocol import Request
 from tidemill.steps.work.suite import cases as suite_cases
+from tidemill.steps.work.suite import device
 from tidemill.steps.work.suite.cases import Case
 from tidemill.steps.work.suite.one import Outcome, Way, through
 
@@ -54,14 +55,17 @@ def case(name: str, *, wanted: Any, nodes: list[Any], dims: list[Any], given: An
     )
 
 
-class Turning(tuple[Any, ...]):
-    """Inputs that are others the fourth time that they are given: memory that nobody owns."""
+def fifth_is_wrong(one: Case) -> list[Any]:
+    """The outcome of a test whose device gives other values at the fifth call, and the calls."""
+    plain, calls = device.call, []
 
-    taken: ClassVar[list[int]] = []
+    def call(*given: Any, **more: Any) -> Any:
+        calls.append(1)
+        made = plain(*given, **more)
+        return [value * 2 for value in made] if len(calls) == 5 else made
 
-    def __iter__(self) -> Iterator[Any]:
-        self.taken.append(1)
-        return (one * (2 if len(self.taken) == 4 else 1) for one in super().__iter__())
+    with mock.patch.object(device, "call", call):
+        return [*outcome(one)[:2], len(calls)]
 
 
 def outcome(one: Case, *, way: Way = WAY) -> list[Any]:
@@ -86,7 +90,7 @@ def made() -> dict[str, Any]:
         "empty result": outcome(replace(good, inputs=(empty,))),
         "empty expected": outcome(replace(good, outputs=(empty,))),
         "wrong": outcome(replace(good, outputs=(ones * 2,))),
-        "now and then": outcome(replace(good, inputs=Turning((ones,)))),
+        "now and then": fifth_is_wrong(good),
         "strings": outcome(strings),
         "slow": outcome(good, way=slow),
         "flag": outcome(good, way=unknown),

@@ -123,9 +123,10 @@ def _unexplained(tests: Sequence[Line], *, file: str) -> ToolError:
 
 
 def _example(tests: Sequence[Line], cause: CausePart) -> ExamplePart:
-    if cause.sometimes and cause.example:
-        return cause.example  # what is said differs each time
     first = min(tests, key=lambda test: (len(test.name), test.name))
+    old = cause.example
+    if cause.sometimes and old and old.line and old.test == first.name:
+        return old  # what is said differs each time
     return ExamplePart(test=first.name, line=first.line[:_EXAMPLE].rstrip())
 
 

@@ -61,8 +61,8 @@ def read_sizes(config: Path) -> CacheSizes:
 class CompiledModel:
     """One conversation with one row; see ``LanguageModel``."""
 
-    def __init__(self, program: Program, *, sizes: CacheSizes) -> None:
-        self._program = program
+    def __init__(self, program: Program, *, sizes: CacheSizes, name: str = "the model") -> None:
+        self._program, self._name = program, name
         shape = (sizes.layers, 1, sizes.heads, sizes.positions, sizes.width)
         empty = np.zeros(shape, TYPES[sizes.dtype])
         self._cache = (program.keep(empty), program.keep(empty))
@@ -70,12 +70,12 @@ class CompiledModel:
     def prefill(self, ids: Array) -> Array:
         """See ``LanguageModel``. Raises ToolError on NaN."""
         (logits,) = self._program([ids, *self._cache], function="prefill")
-        return numbers(logits, of="prefill")
+        return numbers(logits, of=f"{self._name}, function prefill,")
 
     def decode(self, ids: Array, places: Array) -> Array:
         """See ``LanguageModel``."""
         (logits,) = self._program([ids, places, *self._cache], function="decode")
-        return numbers(logits, of="decode")
+        return numbers(logits, of=f"{self._name}, function decode,")
 
 
 def read_words(file: Path) -> "Tokenizer":
@@ -100,7 +100,7 @@ def follow(one: "Handed", ids: Sequence[int], *, sizes: CacheSizes, device: str)
         )
     on_cpu = f"{one.address.rpartition('/')[0]}/cpu --device local-task"
     program = Program(Device(device, instead=on_cpu), vmfb=one.vmfb, irpa=one.irpa)
-    model = CompiledModel(program, sizes=sizes)
+    model = CompiledModel(program, sizes=sizes, name=one.address)
     prompt = np.array([ids], dtype=np.int64)
     for best in greedy(model, prompt, np.array([len(ids)], dtype=np.int64)):
         yield int(best[0])

@@ -13,7 +13,7 @@ from tidemill.conformance import MEANINGS, Line, Table, accept, page, read_table
 from tidemill.errors import ManifestError, StoreError, ToolError, UsageError
 from tidemill.manifest.known_yaml import known_yaml
 from tidemill.manifest.load import load_manifests
-from tidemill.manifest.suites import CausePart, KnownPart, Suite
+from tidemill.manifest.suites import CausePart, ExamplePart, KnownPart, Suite
 
 ROOT = Path(__file__).parents[2]
 TABLE = Table(
@@ -57,7 +57,7 @@ def test_what_fails_sometimes_counts_as_failing_each_time(tmp_path: Path, outcom
     never = CausePart.model_validate(
         {
             "class": "compile",
-            "match": "^test_if",
+            "match": "^test_if:",
             "sometimes": True,
             "reason": "It is not compiled each time.",
             "example": shown,
@@ -69,6 +69,9 @@ def test_what_fails_sometimes_counts_as_failing_each_time(tmp_path: Path, outcom
     assert accepted.sometimes == {"test_if"}
     assert (accepted.passing, accepted.tests) == (1, 2)
     assert accepted.causes[0].example == never.example
+    other = never.model_copy(update={"example": ExamplePart(test="test_gone", line="x")})
+    again_made = accept(table, known.model_copy(update={"causes": (other,)}), file="f.yaml").known
+    assert again_made.causes[0].example != other.example
     text = known_yaml(accepted, suite="ops", target="cpu")
     again = load_manifests(write_suite(tmp_path / "again", known=text))
     assert again.suites["ops"].known["cpu"] == accepted
@@ -76,8 +79,11 @@ def test_what_fails_sometimes_counts_as_failing_each_time(tmp_path: Path, outcom
     assert "It is not compiled each time. Not each time; counted as failing." in told
 
 
-def test_a_cause_of_what_fails_sometimes_names_its_tests(tmp_path: Path) -> None:
-    text = KNOWN.replace('match: "no (If|Loop)"', 'match: "no (If|Loop)"\n    sometimes: true')
+@pytest.mark.parametrize("match", ["no (If|Loop)", "^", "^test_if", "^test_if: no If", ""])
+def test_a_cause_of_what_fails_sometimes_names_its_tests(tmp_path: Path, match: str) -> None:
+    """With less it would take in tests that pass, or a whole class of failures."""
+    given = f'match: "{match}"\n    sometimes: true'
+    text = KNOWN.replace('match: "no (If|Loop)"', given)
     with pytest.raises(ManifestError, match=r"causes\[0\]\.match: of tests that fail sometimes"):
         load_manifests(write_suite(tmp_path, known=text))
 

@@ -130,11 +130,12 @@ def test_half_types_are_as_far_off_as_torch_is(qwen: dict[str, Any], dtype: str)
     [
         (
             "window",
-            "layers see the last 23 tokens only (sliding_window), and the cache has 24: both"
-            " functions would show them all",
+            "layers see 23 tokens at most (sliding_window), and the cache has 24: both functions"
+            " would show them all",
             "set options.positions to 23 or less",
         ),
-        ("some layers", "layers see the last 8 tokens only", "set options.positions to 8 or less"),
+        ("some layers", "layers see 8 tokens at most", "set options.positions to 8 or less"),
+        ("local", "layers see 16 tokens at most (window_size)", "set options.positions to 16 or"),
         (
             "positions",
             "the model has a table of 23 learned positions, the cache 24",
@@ -147,7 +148,8 @@ def test_a_cache_that_a_model_cannot_attend_to_as_a_whole_is_refused(
 ) -> None:
     """Samples are shorter than windows, so no verdict would have seen it."""
     refused = mistral["refusals"][case]
-    assert (refused["failure"], refused["hint"]) == ("export", hint)
+    assert refused["failure"] == "export"
+    assert refused["hint"].startswith(hint)
     assert refused["message"].startswith(said)
 
 

@@ -10,10 +10,12 @@ import pytest
 
 from tidemill.exporters.base import Exporter, Spec
 from tidemill.steps.work import reference
+from tidemill.steps.work.contract import Contract, Produced, judge
 from tidemill.steps.work.dtypes import Array
 from tidemill.steps.work.noise import level, worst
 from tidemill.steps.work.reference import Sample
 from tidemill.steps.work.samples import Argument
+from tidemill.steps.work.verdict import conclude
 
 SPEC = Spec(dtype="f32", options={}, inputs=(), dynamic={}, config={})
 
@@ -49,11 +51,15 @@ class Plain:
 
 
 class Stepping(Plain):
-    """The same, of which the second further run is a whole step away."""
+    """The same, of which the second further run of the first sample is a whole step away."""
 
     def draws(self, arrays: Sequence[Array]) -> Iterator[list[Array]]:
         for step in (0.0, 0.25, 0.0):
-            yield [(arrays[0] * 0.5 + step).astype(np.float32)]
+            fallen = step if arrays[0][0, 0] == 2 else 0.0
+            yield [(arrays[0] * 0.5 + fallen).astype(np.float32)]
+
+    def unnarrowed(self, arrays: Sequence[Array]) -> list[Array]:
+        return [arrays[0] * 0.5 + 1]
 
 
 class Made:
@@ -93,4 +99,35 @@ def test_a_program_with_draws_is_measured_by_the_worst_of_them(
     )
     found = [one["outputs"][0]["noise"]["max_abs"] for one in entries]
     assert found == pytest.approx(noise, rel=0.1)
+    far = {one["outputs"][0].get("unnarrowed", {}).get("max_abs") for one in entries}
+    assert far == ({1.0} if isinstance(program, Stepping) else {None})
     assert json.dumps(entries)
+
+
+EXPECTED = np.array([[1.0, -2.0, 0.5, 3.0]])
+
+
+@pytest.mark.parametrize(
+    ("factor", "weak"), [(2.0, []), (3.9, []), (4.1, ["unnarrowed"]), (8.0, ["unnarrowed"])]
+)
+def test_a_contract_refuses_what_narrows_nothing_or_is_vacuous(
+    factor: float, weak: list[str]
+) -> None:
+    """Wide noise is no licence: it has to tell the program from one without its narrowing."""
+    produced = Produced(
+        sample="s",
+        name="y",
+        actual=EXPECTED,
+        dtype="f32",
+        expected=EXPECTED,
+        dtypes=["f32"],
+        noise={"max_abs": 0.05, "rel_l2": 0.01},
+        unnarrowed={"max_abs": 0.2, "rel_l2": 0.04},
+    )
+    told = judge(produced, Contract(dtype="f32", factor=factor, narrowed=True))
+    assert told["holds"]
+    assert "unnarrowed" in told["tried"]
+    assert told["vacuous"] == weak
+    verdict = conclude([told], Contract(dtype="f32", factor=factor, narrowed=True))
+    words = "sample s y would pass with activations that are not narrowed"
+    assert any(words in reason for reason in verdict["reasons"]) == bool(weak)

@@ -1,6 +1,6 @@
 """What a manifest says of a language model with a cache: its inputs, its sizes, its cache."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from tidemill.errors import FailureClass, WorkError
@@ -8,6 +8,13 @@ from tidemill.exporters.base import Array, Dimension, Spec
 
 #: torch.export takes a prompt for one that fills the cache unless it is at least this much shorter.
 SPARE = 2
+_WHOLE = "full_attention"
+#: Kinds of layers that see some tokens only → the field that says how many.
+_WINDOWS = {
+    "sliding_attention": "sliding_window",
+    "chunked_attention": "attention_chunk_size",
+    "local": "window_size",
+}
 
 
 def cache_of(model: Any, spec: Spec) -> dict[str, Any]:
@@ -70,27 +77,39 @@ def require_whole_attention(model: Any, spec: Spec) -> None:
     learned positions are read beyond their end without a word.
     """
     config, positions = model.config, positions_of(spec)
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if others := sorted(kinds - {"full_attention", "sliding_attention"}):
+    kinds = {*(getattr(config, "layer_types", None) or ()), *_local(config)}
+    if others := sorted(kinds - {_WHOLE, *_WINDOWS}):
         raise _fault(
-            f"layers of {', '.join(others)} keep something else than keys and values",
+            f"layers of {', '.join(others)} keep something else than keys and values of all tokens",
             hint="choose another model; such layers have no cache of this form",
         )
-    window = getattr(config, "sliding_window", None)
-    windowed = "sliding_attention" in kinds if kinds else window is not None
-    if windowed and (window or 0) < positions:
-        raise _fault(
-            f"layers see the last {window} tokens only (sliding_window), and the cache has"
-            f" {positions}: both functions would show them all",
-            hint=f"set options.positions to {window} or less",
-        )
+    for name in _windows(config, kinds):
+        window = getattr(config, name, None) or 0
+        if window < positions:
+            raise _fault(
+                f"layers see {window} tokens at most ({name}), and the cache has {positions}: both"
+                " functions would show them all",
+                hint=f"set options.positions to {window} or less" if window > SPARE else "",
+            )
     most = getattr(config, "max_position_embeddings", None)
-    rotary = any(hasattr(module, "inv_freq") for module in model.modules())
+    rotary = any(name.endswith("inv_freq") for name, _ in model.named_buffers())
     if most is not None and positions > most and not rotary:
         raise _fault(
             f"the model has a table of {most} learned positions, the cache {positions}",
             hint=f"set options.positions to {most} or less",
         )
+
+
+def _windows(config: Any, kinds: Set[str]) -> list[str]:
+    """The fields of ``config`` that say how many tokens some layers see."""
+    if not kinds:
+        return ["sliding_window"] if getattr(config, "sliding_window", None) is not None else []
+    return [field for kind, field in _WINDOWS.items() if kind in kinds]
+
+
+def _local(config: Any) -> set[str]:
+    """GPT-Neo's own name for the kinds of its layers."""
+    return {"local"} if "local" in (getattr(config, "attention_layers", None) or ()) else set()
 
 
 def require_lengths(arrays: Sequence[Array]) -> None:

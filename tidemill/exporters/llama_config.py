@@ -20,9 +20,9 @@ _NEEDED = (
     "max_position_embeddings",
     "num_attention_heads",
     "num_hidden_layers",
-    "rms_norm_eps",
     "vocab_size",
 )
+_EPSILON = "rms_norm_eps"
 _OPTIONAL = ("num_key_value_heads", "head_dim")
 
 
@@ -74,9 +74,18 @@ def _family(config: Mapping[str, Any]) -> list[str]:
 
 
 def _missing(config: Mapping[str, Any]) -> list[str]:
-    lost = [name for name in _NEEDED if not _positive(config.get(name))]
-    lost += [name for name in _OPTIONAL if config.get(name) and not _positive(config[name])]
-    return [f"- {name} is missing or no number above zero" for name in lost]
+    lost = [name for name in _NEEDED if not _whole(config.get(name))]
+    lost += [
+        name for name in _OPTIONAL if config.get(name) is not None and not _whole(config[name])
+    ]
+    problems = [f"- {name} is missing or no whole number above zero" for name in lost]
+    if not _positive(config.get(_EPSILON)):
+        problems.append(f"- {_EPSILON} is missing or no number above zero")
+    return problems
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and _positive(value)
 
 
 def _positive(value: object) -> bool:
@@ -110,7 +119,7 @@ def _rope(config: Mapping[str, Any]) -> tuple[float, list[str]]:
     parts: list[tuple[str, Mapping[str, Any]]] = [("", config)]
     problems = []
     for name in ("rope_parameters", "rope_scaling"):
-        part = config.get(name) or {}
+        part = {} if config.get(name) is None else config[name]
         if not isinstance(part, Mapping) or any(isinstance(one, Mapping) for one in part.values()):
             problems.append(f"- {name}: {part!r} is not one mapping of numbers for all layers")
             continue

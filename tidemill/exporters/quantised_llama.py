@@ -6,7 +6,8 @@ dataset's too: algorithms that balance layers change them. Everything is compute
 element type, so that the error of the rounding alone can be measured.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -95,6 +96,25 @@ def narrow(model: nn.Module, dataset: Dataset, *, dtype: torch.dtype) -> None:
         _put(model, place, parts, quantiser=inputs.get(place))
     if outputs:
         _narrow_attention(model, outputs)
+
+
+@contextmanager
+def widened(model: nn.Module) -> Iterator[None]:
+    """A narrowed ``model`` that leaves its activations as they are, as long as this lasts."""
+    layers = [one for one in model.modules() if isinstance(one, NarrowedLinear)]
+    attended = [one for one in model.modules() if hasattr(one, "quantisers")]
+    inputs, outputs = [one.quantiser for one in layers], [one.quantisers for one in attended]
+    try:
+        for layer in layers:
+            layer.quantiser = None
+        for attention in attended:
+            attention.quantisers = [None] * len(_ATTENDED)
+        yield
+    finally:
+        for layer, given in zip(layers, inputs, strict=True):
+            layer.quantiser = given
+        for attention, these in zip(attended, outputs, strict=True):
+            attention.quantisers = these
 
 
 def _put(

@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from tidemill.errors import FailureClass, WorkError
 from tidemill.exporters.architecture import Architecture, External, needed
@@ -207,11 +206,8 @@ def kind_of(spec: Spec) -> str:
 
 def _replace(model: nn.Module, *, kind: str) -> None:
     output = model.get_output_embeddings()
-    replaced, others = 0, []
     for name, module in list(model.named_modules()):
         for label, child in list(module.named_children()):
-            if isinstance(child, Conv1D):
-                others.append(f"{name}.{label}")
             if not isinstance(child, nn.Linear) or child is output:
                 continue
             if kind == "int4" and child.in_features % GROUP:
@@ -220,11 +216,16 @@ def _replace(model: nn.Module, *, kind: str) -> None:
                     hint="int4 has groups of 32 columns: choose int8 or fp8 for this model",
                 )
             setattr(module, label, QuantizedLinear(child, kind=kind))
-            replaced += 1
-    if others or not replaced:
-        found = f"{len(others)} layers are Conv1D ({others[0]}, ...)" if others else "it has none"
+    if left := [
+        f"{name}.{label}".lstrip(".")
+        for name, module in model.named_modules()
+        if not isinstance(module, nn.Embedding) and module is not output
+        for label, parameter in module.named_parameters(recurse=False)
+        if parameter.ndim > 1
+    ]:
         raise _fault(
-            f"only layers that are torch.nn.Linear are quantised here; {found}",
+            f"only layers that are torch.nn.Linear are quantised here; {len(left)} weights are of"
+            f" others ({left[0]})",
             hint="choose another architecture, or the exporter without quantisation",
         )
 

@@ -89,10 +89,11 @@ class Program:
 def numbers(logits: Array, /, *, of: str) -> Array:
     """``logits``, in which the best of a row can be told. Raises ToolError on NaN."""
     if np.isnan(logits).any():
+        wrong = "the artifact is wrong on this device: tell those who release it"
+        narrow = "take the variant in f32: in a narrower type the network may overflow; if it says"
         raise ToolError(
             f"{of} gives logits that are not numbers (NaN)",
-            hint="try f32; if that is right, the network overflows in the type asked for. If not,"
-            " the artifact is wrong on this device: tell those who release it",
+            hint=wrong if logits.dtype == np.float32 else f"{narrow} the same, {wrong}",
         )
     return logits
 

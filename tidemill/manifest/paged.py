@@ -15,6 +15,10 @@ _FIRST_ROW = (
     " lengths is wrong, and a target without a device would be told nothing. Take kernel 'torch',"
     " or set options.equal_lengths and give samples whose rows are all of one length"
 )
+_NO_TOP1 = (
+    "has no top1: limits of a model that rounds in steps are wide, so that its best tokens have to"
+    " agree as well; say in what share of positions"
+)
 _SAME_TEXT = (
     "is the text that scales are found on: a perplexity there says nothing of other texts; name"
     " another one"
@@ -36,6 +40,8 @@ def paged(component: dict[str, Any], at: Location) -> Iterator[_Finding]:
             (*at, "quantize"),
             f"exporter '{exporter}' takes no quantised dataset (those that do: {able})",
         )
+    if "quantize" in component and mapping(component.get("numerics")).get("top1") is None:
+        yield (*at, "numerics"), _NO_TOP1
     yield from _texts(mapping(component.get("quantize")), (*at, "quantize"))
     if exporter == EXPORTER:
         yield from _masked(component, at)

@@ -11,6 +11,8 @@ from pydantic import Field, field_validator
 from tidemill.manifest.model import LimitPart
 from tidemill.manifest.part import Many, Name, Part, Reason, parse_time
 
+#: Whole names of tests, one or several.
+_NAMES = re.compile(r"\^(\w+|\(\w+(\|\w+)*\)):")
 #: What may become of a test beside passing, in the order in which a test meets them.
 Lost = Literal["import", "compile", "unsupported", "run", "numerics", "crash", "timeout"]
 
@@ -56,7 +58,7 @@ class CausePart(Part):
     """Tests that fail for one reason: of ``class``, with ``match`` found in ``name: line``.
 
     ``sometimes`` is of tests that come out otherwise from run to run, as what they read is not
-    theirs: ``match`` fits their names, they count as failing, and neither way is a regression.
+    theirs: ``match`` is their whole names, they count as failing, and neither way is a regression.
     """
 
     lost: Lost = Field(alias="class")
@@ -119,10 +121,10 @@ def findings(known: KnownPart) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """What does not fit together in a list of known failures: where, and why."""
     often = Counter(test for cause in known.causes for test in cause.tests)
     for index, cause in enumerate(known.causes):
-        if cause.sometimes and not cause.match.startswith("^"):
+        if cause.sometimes and not _NAMES.fullmatch(cause.match):
             yield (
                 ("causes", index, "match"),
-                "of tests that fail sometimes begins with ^ and a name",
+                "of tests that fail sometimes has whole names: ^test_one: or ^(test_one|test_two):",
             )
         for place, test in enumerate(cause.tests):
             if often[test] > 1:

@@ -86,6 +86,8 @@ class Produced:
     expected: Array
     dtypes: Sequence[str]
     noise: Mapping[str, Any] = field(default_factory=dict)
+    #: How far the output is of a program that narrows no activations, if this one narrows any.
+    unnarrowed: Mapping[str, Any] | None = None
 
     @property
     def title(self) -> str:
@@ -149,7 +151,9 @@ def judge(produced: Produced, contract: Contract) -> Json:
     reasons = _type_problem(produced) + _emptiness(produced) or violations(metrics, bounds)
     if logits and contract.top1 is not None and not reasons:
         reasons = _top1_problem(metrics, contract, noise=noise)
-    tried, missed, weak = self_check(produced.expected, contract, noise=noise)
+    tried, missed, weak = self_check(
+        produced.expected, contract, noise=noise, unnarrowed=produced.unnarrowed
+    )
     return {
         **metrics.to_json(),
         "sample": produced.sample,
@@ -166,7 +170,11 @@ def judge(produced: Produced, contract: Contract) -> Json:
 
 
 def self_check(
-    expected: Array, contract: Contract, *, noise: Mapping[str, Any]
+    expected: Array,
+    contract: Contract,
+    *,
+    noise: Mapping[str, Any],
+    unnarrowed: Mapping[str, Any] | None = None,
 ) -> tuple[list[str], list[str], list[str]]:
     """What was tried on one output, what the contract accepts, and what of that it must refuse."""
     bounds = limits(contract, noise, expected=expected)
@@ -176,6 +184,11 @@ def self_check(
         if not violations(distance(wrong, expected), bounds):
             missed.append(name)
     must = perturb.mandatory(expected, contract.coarseness)
+    if unnarrowed is not None:
+        tried.append("unnarrowed")
+        must |= {"unnarrowed"}
+        if all((unnarrowed[name] or 0.0) <= bound.value for name, bound in bounds.items()):
+            missed.append("unnarrowed")
     return tried, missed, [name for name in missed if name in must]
 
 

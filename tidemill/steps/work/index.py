@@ -6,12 +6,14 @@
      "samples": [{"name": "…", "dims": {"seq": 32},
        "inputs": [{"name", "file", "dtype", "shape"}],
        "outputs": [{"name": "output0", "file", "stored": "f64", "shape", "not_finite",
-                    "dtypes": ["f16"], "noise": {…metrics…}}],
+                    "dtypes": ["f16"], "noise": {…metrics…},
+                    "unnarrowed": {"max_abs", "rel_l2"}}],
        "greedy": null | {"tokens", "masks", "expected": [[…]], "torch": {"f32": {…}},
                          "rules": {"stop", "banned", "banned_first"}, "text": ["…"]}}]}
 
-``rules`` and ``text`` are there where decoding follows Whisper's rules. ``stored`` is the element
-type in the file, ``dtypes`` the ones that the artifact may return.
+``unnarrowed`` is there where the program narrows its activations (``noise``), ``rules`` and
+``text`` where decoding follows Whisper's rules. ``stored`` is the element type in the file,
+``dtypes`` the ones that the artifact may return.
 """
 
 import json

@@ -9,6 +9,8 @@ it has to refuse, by the artifact's dtype:
   dtype, and errors of a deep model by several, so a small perturbation is mandatory where it is at
   least 16 epsilon: both for f32 (16 epsilon: 2e-6), 5 % for f16 (1.6 %), neither for bf16 (13 %).
   They are tried and reported all the same.
+* ``unnarrowed`` is what a program that narrows its activations would give if it did not: measured
+  by the reference, and to be refused.
 * Integer and boolean outputs have no rounding: everything that can be tried on them is mandatory.
 """
 
@@ -29,6 +31,7 @@ WORDS = {
     "nudged": "one element off by 5 % of the largest magnitude",
     "nan": "one NaN",
     "off": "one element off by one",
+    "unnarrowed": "activations that are not narrowed",
 }
 
 

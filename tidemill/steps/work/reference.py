@@ -26,15 +26,13 @@ from tidemill.speech.vocabulary import Vocabulary, read_vocabulary
 from tidemill.steps.work.dtypes import (
     Array,
     is_float,
-    load_array,
     name_of,
     possible_names,
     save_array,
 )
 from tidemill.steps.work.greedy import Plan, agreement, decode
 from tidemill.steps.work.index import FORMAT, INDEX
-from tidemill.steps.work.metrics import compare
-from tidemill.steps.work.noise import Drawn, level, worst
+from tidemill.steps.work.noise import Stepped, add_noise, add_steps, level
 from tidemill.steps.work.protocol import OUT, Made, Request, Response
 from tidemill.steps.work.recorded import Recorded
 from tidemill.steps.work.samples import Argument, make_sample, plan_greedy
@@ -235,32 +233,23 @@ def _measure(
 ) -> None:
     """Run torch in the artifact's dtype: the noise floor, and the element types of the outputs.
 
-    With a reference in the artifact's own dtype nothing can be measured; noise stays empty then.
-    See ``noise`` for programs that are run more than once.
+    With a reference in the artifact's own dtype nothing can be measured; noise stays empty then,
+    but for programs that are run more than once (see ``noise``).
     """
-    if spec.dtype == precision:
+    if spec.dtype == precision and not spec.quantised:
         return
     program = exporter.program(spec, spec.dtype)
     for sample, entry in zip(samples, entries, strict=True):
         results = program(sample.arrays)
         for result, output in zip(results, entry["outputs"], strict=True):
             output["dtypes"] = possible_names(result, spec.dtype)
-        _add_noise(results, entry, folder=folder)
-        if isinstance(program, Drawn):
-            for again in program.draws(sample.arrays):
-                _add_noise(again, entry, folder=folder)
+        add_noise(results, entry, folder=folder)
+        if isinstance(program, Stepped):
+            add_steps(program, sample.arrays, entry, folder=folder)
         if sample.greedy:
             _compare_tokens(program, sample, entry=entry, dtype=spec.dtype)
-    if isinstance(program, Drawn):
+    if isinstance(program, Stepped):
         level(entries)
-
-
-def _add_noise(results: Sequence[Array], entry: Json, *, folder: Path) -> None:
-    for result, output in zip(results, entry["outputs"], strict=True):
-        expected = load_array(folder / output["file"], dtype=output["stored"])
-        metrics = compare(result, expected, dtype=output["dtypes"][0], logits=result.ndim > 1)
-        noise = metrics.to_json()
-        output["noise"] = worst(output["noise"], noise) if output["noise"] else noise
 
 
 def _decode_again(

@@ -135,6 +135,7 @@ def _produced(sample: Json, output: Json, *, result: Value, files: Mapping[str, 
         expected=_load(files, output["file"], dtype=output["stored"]),
         dtypes=output["dtypes"],
         noise=output["noise"],
+        unnarrowed=output.get("unnarrowed"),
     )
 
 

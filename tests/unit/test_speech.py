@@ -164,6 +164,15 @@ def spoken(words: Vocabulary, tokens: Sequence[int], *, limit: int = 9) -> list[
     return write_down(encoder, decoder, features, vocabulary=words, limit=limit)
 
 
+def test_logits_that_are_no_numbers_are_no_text(words: Vocabulary) -> None:
+    def decoder(arrays: Sequence[Array]) -> list[Array]:
+        return [np.full((1, arrays[0].shape[1], words.size), np.nan)]
+
+    features = np.zeros((1, 2, 4), dtype=np.float32)
+    with pytest.raises(ValueError, match="the decoder gives logits that are not numbers"):
+        write_down(lambda _: [features], decoder, features, vocabulary=words, limit=9)
+
+
 def test_a_text_is_written_to_its_end(words: Vocabulary) -> None:
     stop = words.special("endoftext")
     assert spoken(words, [104, 105, stop, 106]) == [104, 105]

@@ -2,7 +2,6 @@
 
 import atexit
 import gc
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from tidemill.cli.programs import (
     require_packages,
 )
 from tidemill.client.suite import Suite
-from tidemill.errors import UsageError
+from tidemill.errors import ToolError, UsageError
 
 if TYPE_CHECKING:  # numpy is not loaded before it is known to be there
     from tidemill.images.signature import Signature, TensorType
@@ -85,7 +84,7 @@ def _written(
     given: dict[str, Any],
 ) -> list[int]:
     from tidemill.images.choosing import choose  # noqa: PLC0415 - needs numpy
-    from tidemill.images.programs import Device, Program, numbers  # noqa: PLC0415
+    from tidemill.images.programs import Device, Program  # noqa: PLC0415
     from tidemill.images.sampling import TYPES  # noqa: PLC0415
     from tidemill.images.signature import read_signature  # noqa: PLC0415
     from tidemill.speech.mel import log_mel  # noqa: PLC0415
@@ -106,12 +105,12 @@ def _written(
         raise UsageError(str(error), hint="cut the clip") from error
     device = Device(given["device"])
     encoder, decoder = (Program(device, vmfb=files[part][1], irpa=files[part][2]) for part in PARTS)
-
-    def written(arrays: Sequence[Any]) -> list[Any]:
-        return [numbers(one, of=f"{model}/{PARTS[1]}") for one in decoder(arrays)]
-
     shaped = features[None].astype(TYPES[hears.inputs[0].dtype])
-    return write_down(encoder, written, shaped, vocabulary=vocabulary, limit=limit)
+    try:
+        return write_down(encoder, decoder, shaped, vocabulary=vocabulary, limit=limit)
+    except ValueError as error:
+        hint = "take the variant in f32; if it says the same, tell those who release it"
+        raise ToolError(f"{model}: {error}", hint=hint) from error
 
 
 def check_speech(hears: "Signature", writes: "Signature", *, size: int) -> tuple[int, int]:

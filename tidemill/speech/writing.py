@@ -20,7 +20,7 @@ def write_down(
 
     ``features`` [1, bins, frames] have the encoder's type. The decoder takes ids [1, n] and the
     encoder's states, and gives logits [1, n, vocabulary]; it has no memory, so that each call sees
-    the whole text.
+    the whole text. Raises ValueError on NaN, of which the first would be the best each time.
     """
     rules = rules_of(vocabulary)
     (states,) = encoder([features])
@@ -28,6 +28,8 @@ def write_down(
     begin = len(ids)
     while len(ids) - begin < limit:
         (logits,) = decoder([np.array([ids], dtype=np.int64), states])
+        if np.isnan(logits[:, -1]).any():
+            raise ValueError("the decoder gives logits that are not numbers (NaN)")
         token = int(best_tokens(logits[:, -1], rules, first=len(ids) == begin)[0])
         if token == rules.stop:
             break

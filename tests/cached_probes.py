@@ -10,15 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torchao.quantization import quantize_
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
-    GPTNeoConfig,
     LlamaConfig,
     LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
@@ -44,9 +40,7 @@ from tests.cached_models import (
     spec_of,
 )
 from tests.exporter_probes import message
-from tests.quantized_probes import SETTINGS
 from tidemill.exporters.base import Dimension
-from tidemill.exporters.quantized_cached_lm import QuantizedCachedLm
 from tidemill.generating import CompiledModel, read_sizes
 from tidemill.images.programs import Device, Program
 from tidemill.steps.work.drivers.cached_lm import open_driver
@@ -55,7 +49,7 @@ from tidemill.steps.work.runner import Session
 
 TOKENS = 16
 Findings = dict[str, Any]
-_SIZES = {
+SIZES = {
     "vocab_size": WORDS,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -76,7 +70,7 @@ _SCALED = {
 def llama_config() -> LlamaConfig:
     """Two queries a key, heads of another width than hidden/heads, the rotation of Llama 3.1."""
     return LlamaConfig(
-        **_SIZES,
+        **SIZES,
         num_key_value_heads=2,
         head_dim=12,
         rope_parameters=_SCALED,
@@ -109,7 +103,7 @@ def llama() -> Findings:
 
 def qwen() -> Findings:
     """Biases, one matrix for words in and out, one key for all queries; in bfloat16, too."""
-    config = Qwen2Config(**_SIZES, num_key_value_heads=1, tie_word_embeddings=True)
+    config = Qwen2Config(**SIZES, num_key_value_heads=1, tie_word_embeddings=True)
     model = make(Qwen2ForCausalLM, config)
     found = against(model, build())
     exact = CACHED.program(spec_of(), "f64")(SAMPLE)
@@ -125,54 +119,6 @@ def gpt2() -> Findings:
     """Learned positions, no rotation, other names for all sizes."""
     config = GPT2Config(vocab_size=WORDS, n_embd=32, n_layer=2, n_head=4, n_positions=64)
     return against(make(GPT2LMHeadModel, config), build())
-
-
-def mistral() -> Findings:
-    """Layers that see the last tokens only: all of a cache that is no longer, and no other."""
-    sizes = {**_SIZES, "num_key_value_heads": 2}
-    model = make(MistralForCausalLM, MistralConfig(**sizes, sliding_window=POSITIONS))
-    found = against(model, build())
-    refused = {}
-    for name, config in {
-        "window": MistralConfig(**sizes, sliding_window=POSITIONS - 1),
-        "some layers": Qwen2Config(
-            **sizes, use_sliding_window=True, sliding_window=8, max_window_layers=1
-        ),
-        "local": GPTNeoConfig(
-            vocab_size=WORDS,
-            hidden_size=32,
-            num_layers=2,
-            num_heads=4,
-            attention_types=[[["global", "local"], 1]],
-            window_size=16,
-            max_position_embeddings=64,
-        ),
-        "positions": GPT2Config(
-            vocab_size=WORDS, n_embd=32, n_layer=2, n_head=4, n_positions=POSITIONS - 1
-        ),
-    }.items():
-        Path("config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")
-        refused[name] = message(partial(CACHED.export, spec_of(), Path("no.mlir")))
-    return {**found, "refusals": refused}
-
-
-def narrowed() -> Findings:
-    """Weights that torchao quantises, in both functions, against torchao's own model."""
-    sizes = {**_SIZES, "hidden_size": 64, "intermediate_size": 96}
-    config = LlamaConfig(**sizes, num_key_value_heads=2, tie_word_embeddings=False)
-    found: Findings = {}
-    for kind, setting in SETTINGS.items():
-        theirs = make(LlamaForCausalLM, config)
-        plain = expected(theirs, SAMPLE)
-        built = build(QuantizedCachedLm(), options={"positions": POSITIONS, "quantize": kind})
-        quantize_(theirs, setting, filter_fn=_layers)
-        found[kind] = against(theirs, built)
-        found[kind]["from float"] = far(expected(theirs, SAMPLE), plain)
-    return found
-
-
-def _layers(module: torch.nn.Module, name: str) -> bool:
-    return isinstance(module, torch.nn.Linear) and "lm_head" not in name
 
 
 def against(model: Any, built: Built) -> Findings:
@@ -320,7 +266,7 @@ def driver_refusals(built: Built) -> Findings:
     return {name: message(call) for name, call in calls.items()}
 
 
-PROBES = {probe.__name__: probe for probe in (llama, qwen, gpt2, mistral, narrowed)}
+PROBES = {probe.__name__: probe for probe in (llama, qwen, gpt2)}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -10,11 +10,14 @@ from tests.probing import probe
 pytestmark = pytest.mark.toolchain
 POSITIONS = 24
 FAMILIES = ["llama", "qwen", "gpt2", "mistral"]
+KIN = "cached_kin_probes.py"
 KINDS = ["int8", "int4", "fp8"]
 
 
-def findings(python: Path, factory: pytest.TempPathFactory, name: str) -> dict[str, Any]:
-    return probe(python, factory.mktemp(name), "cached_probes.py", name)
+def findings(
+    python: Path, factory: pytest.TempPathFactory, name: str, *, file: str = "cached_probes.py"
+) -> dict[str, Any]:
+    return probe(python, factory.mktemp(name), file, name)
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +37,12 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> di
 
 @pytest.fixture(scope="module")
 def mistral(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> dict[str, Any]:
-    return findings(toolchain_python, tmp_path_factory, "mistral")
+    return findings(toolchain_python, tmp_path_factory, "mistral", file=KIN)
 
 
 @pytest.fixture(scope="module")
 def narrowed(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> dict[str, Any]:
-    return findings(toolchain_python, tmp_path_factory, "narrowed")
+    return findings(toolchain_python, tmp_path_factory, "narrowed", file=KIN)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -55,6 +55,6 @@ def test_what_cannot_be_quantised_is_refused(found: dict[str, Any]) -> None:
         "int4": "model.layers.0.mlp.down_proj has 80 columns, no multiple of 32",
         "no linear layer": "only layers that are torch.nn.Linear are quantised here; 8 weights are"
         " of others (transformer.h.0.attn.c_attn.weight)",
-        "experts": "only layers that are torch.nn.Linear are quantised here; 2 weights are of"
-        " others (model.layers.0.mlp.experts.gate_up_proj)",
+        "experts": "only layers that are torch.nn.Linear are quantised here; 3 weights are of"
+        " others (model.layers.0.mlp.gate.weight)",
     }

@@ -14,7 +14,7 @@ SLIPS: dict[str, Case] = {
         [after_dtypes("quantize: {algorithms: {awqq: {}, magr: {alhpa: 1.0}}}")],
         [f"23: {COMPONENT}.quantize.activations: is missing",
          f"23: {COMPONENT}.quantize.algorithms.awqq: unknown key (did you mean 'awq'? known: awq,"
-         " bias_correction, gpfq, gptq, magr, qronos, rotation, smoothquant)",
+         " bias_correction, gpfq, gptq, magr, qronos, rotation, smoothquant, spinquant)",
          f"23: {COMPONENT}.quantize.algorithms.magr.alhpa: unknown key (did you mean 'alpha'?"
          " known: alpha)"],
     ),

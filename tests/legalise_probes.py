@@ -138,11 +138,11 @@ def look(
         lines = str(error).splitlines()
         return {**found, "error": next(line for line in lines if "error:" in line)}
     wide = [item.double() if item.is_floating_point() else item for item in arrays]
-    exact = function(*wide)
+    exact = function(*wide).double()
     return {
         **found,
-        "wrong by": _difference(flat, arrays, exact),
-        "torch": _torch(function, exact, arrays),
+        "wrong by": _sizes(_compiled(flat, arrays) - exact),
+        "torch": _sizes(function(*arrays).double() - exact),
     }
 
 
@@ -158,19 +158,18 @@ def _operators(program: Any) -> set[Any]:
     return {node.target for node in program.graph.nodes if node.op == "call_function"}
 
 
-def _difference(flat: bytes, arrays: Sequence[torch.Tensor], exact: torch.Tensor) -> float:
+def _compiled(flat: bytes, arrays: Sequence[torch.Tensor]) -> torch.Tensor:
     config = runtime.Config("local-sync")
     vm_module = runtime.VmModule.copy_buffer(config.vm_instance, flat)
     module = runtime.load_vm_modules(vm_module, config=config)[-1]
     result = np.asarray(module.main(*[item.numpy() for item in arrays]).to_host())
-    wide = result.astype(np.float64)
-    return float(np.abs(wide - exact.double().numpy()).max())
+    return torch.from_numpy(result.astype(np.float64))
 
 
-def _torch(
-    function: Callable[..., Any], exact: torch.Tensor, arrays: Sequence[torch.Tensor]
-) -> float:
-    return float((function(*arrays).double() - exact.double()).abs().max())
+def _sizes(differences: torch.Tensor) -> dict[str, float]:
+    """The greatest of some differences, and the root of their mean square."""
+    root = differences.square().mean().sqrt()
+    return {"most": float(differences.abs().max()), "root mean square": float(root)}
 
 
 def table() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Kills and interrupts at seeded random moments: nothing torn, nothing left, nothing done twice."""
 
+import contextlib
 import json
 import os
 import random
@@ -33,17 +34,30 @@ def begin(bench: Workbench, *, workers: int = 2) -> "subprocess.Popen[str]":
 
 
 def below(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    """The workers of a run that have a step running."""
+    """What a run has started that has a step running: its workers, and the warm process."""
     try:
-        forked = psutil.Process(process.pid).children()
-        return [one for one in forked if one.status() != psutil.STATUS_ZOMBIE and one.children()]
+        started = psutil.Process(process.pid).children()
+        return [one for one in started if one.status() != psutil.STATUS_ZOMBIE and one.children()]
+    except psutil.Error:
+        return []
+
+
+def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """The workers of a run that have a step running.
+
+    They are forks of the run, and so have its command line. The warm process has not: without it
+    steps do their own imports, and nothing is lost. Some of its imports start programs, too.
+    """
+    try:
+        command = psutil.Process(process.pid).cmdline()
+        return [one for one in below(process) if one.cmdline() == command]
     except psutil.Error:
         return []
 
 
 def lose_a_worker(process: "subprocess.Popen[str]") -> bool:
     """Kill a worker whose step still runs; False when there is none at the moment."""
-    for worker in below(process)[:1]:
+    for worker in workers_of(process)[:1]:
         worker.suspend()  # what it has not written down by now, it never will
         if any(step.status() != psutil.STATUS_ZOMBIE for step in worker.children()):
             worker.kill()
@@ -61,13 +75,20 @@ def kill_orchestrator(process: "subprocess.Popen[str]") -> None:
 
 
 def kill_a_worker(process: "subprocess.Popen[str]") -> None:
-    for worker in below(process)[:1]:
+    for worker in workers_of(process)[:1]:
         worker.kill()
 
 
+def kill_the_warm_process(process: "subprocess.Popen[str]") -> None:
+    with contextlib.suppress(psutil.Error):  # some ended meanwhile, or all of them
+        for one in psutil.Process(process.pid).children():
+            if one.status() != psutil.STATUS_ZOMBIE and "--warm" in one.cmdline():
+                one.kill()
+
+
 def kill_a_step(process: "subprocess.Popen[str]") -> None:
-    for worker in below(process)[:1]:
-        for child in worker.children()[:1]:
+    for parent in below(process)[:1]:
+        for child in parent.children()[:1]:
             child.kill()
 
 
@@ -97,7 +118,9 @@ def converge(bench: Workbench, template: Workbench, *, finished: dict[str, str])
     assert list((bench.root / ".tidemill/work").iterdir()) == []
 
 
-@pytest.mark.parametrize("kill", [kill_group, kill_orchestrator, kill_a_worker, kill_a_step])
+@pytest.mark.parametrize(
+    "kill", [kill_group, kill_orchestrator, kill_a_worker, kill_the_warm_process, kill_a_step]
+)
 def test_after_a_kill_nothing_is_torn_or_left_and_a_plain_run_does_the_rest(
     fresh: Workbench, template: Workbench, kill: Callable[["subprocess.Popen[str]"], None]
 ) -> None:
@@ -136,7 +159,7 @@ def test_a_lost_worker_is_a_failed_node_and_exit_code_five(fresh: Workbench) -> 
 def test_a_lost_worker_of_a_forced_run_is_a_failed_node_though_an_older_result_holds(
     built: Workbench,
 ) -> None:
-    process = built.start("run", "small", "--workers", "1", "--json", "--force")
+    process = built.start("run", "small", "--workers", "2", "--json", "--force")
     while process.poll() is None and not lose_a_worker(process):
         time.sleep(0.01)
     out, _ = process.communicate(timeout=120)

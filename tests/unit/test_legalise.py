@@ -28,6 +28,18 @@ WORSE = {
 }
 
 
+def as_good_as_torchs(found: dict[str, Any]) -> bool:
+    """Whether a result is as far from that in float64 as torch's is, but for the order of sums.
+
+    Each is free to add up in an order that suits the processor, so no single value tells. Over all
+    values that order is worth less than a bit; two bits of the greatest find a value that is wrong
+    alone.
+    """
+    wrong, torchs = found["wrong by"], found["torch"]
+    less_than_a_bit: bool = wrong["root mean square"] <= 2 * torchs["root mean square"]
+    return less_than_a_bit and bool(wrong["most"] <= 4 * torchs["most"])
+
+
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory, toolchain_python: Path) -> dict[str, Any]:
     return probe(toolchain_python, tmp_path_factory.mktemp("t"), "legalise_probes.py", "table")
@@ -51,16 +63,17 @@ def test_without_the_entry_the_compile_fails(table: dict[str, Any], operator: st
 
 @pytest.mark.parametrize("operator", sorted(WORSE))
 def test_without_the_entry_the_result_is_much_worse(table: dict[str, Any], operator: str) -> None:
-    entry = table[operator]
-    assert entry["without"]["wrong by"] > 5 * entry["without"]["torch"]
+    found = table[operator]["without"]
+    assert found["wrong by"]["most"] > 5 * found["torch"]["most"]
+    assert not as_good_as_torchs(found)
 
 
 def test_with_the_table_the_result_is_as_good_as_torchs(table: dict[str, Any]) -> None:
     for entry in table.values():
-        assert entry["with"]["wrong by"] <= 1.5 * entry["with"]["torch"]
+        assert as_good_as_torchs(entry["with"])
 
 
 def test_narrow_heads_stay_in_one_operator(tmp_path: Path, toolchain_python: Path) -> None:
     found = probe(toolchain_python, tmp_path, "legalise_probes.py", "narrow")
     assert (found["before"], found["after"]) == (True, True)
-    assert found["wrong by"] <= 1.5 * found["torch"]
+    assert as_good_as_torchs(found)

@@ -221,6 +221,13 @@ def test_what_scales_are_found_on_says_nothing_of_the_perplexity(tmp_path: Path)
     assert "quantize.evaluation.text: is the text that scales are found on" in words
 
 
+def test_the_same_text_under_another_name_is_the_same_text(tmp_path: Path) -> None:
+    held_out = "074544cee02d9ecb3f54d249ed4eefb50bba92652302e8e86acff3ff3e766aaf"
+    calibration = "9f36753e8aede32f9ff82bbb43e9373f016ee07a646816b69005cdb58e11bc8f"
+    words = problems(tmp_path, (held_out, calibration))
+    assert "quantize.evaluation.text: is the text that scales are found on" in words
+
+
 def test_a_promise_of_equal_lengths_is_kept_by_the_samples(tmp_path: Path) -> None:
     promise = ("    dtypes: [f32]\n", "    dtypes: [f32]\n    options: {equal_lengths: true}\n")
     assert "are not all equal" in problems(tmp_path, promise)

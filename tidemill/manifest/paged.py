@@ -42,7 +42,6 @@ def paged(component: dict[str, Any], at: Location) -> Iterator[_Finding]:
         )
     if "quantize" in component and mapping(component.get("numerics")).get("top1") is None:
         yield (*at, "numerics"), _NO_TOP1
-    yield from _texts(mapping(component.get("quantize")), (*at, "quantize"))
     if exporter == EXPORTER:
         yield from _masked(component, at)
         samples = component.get("samples")
@@ -50,12 +49,24 @@ def paged(component: dict[str, Any], at: Location) -> Iterator[_Finding]:
             yield from _sampled(component, mapping(sample), (*at, "samples", index))
 
 
-def _texts(quantize: Mapping[str, Any], at: Location) -> Iterator[_Finding]:
+def texts(
+    sources: Mapping[str, Any], component: Mapping[str, Any], at: Location
+) -> Iterator[_Finding]:
+    """Whether a perplexity is taken of another text than scales are found on, whatever its name."""
+    part = mapping(component.get("quantize"))
     calibration, evaluation = (
-        mapping(quantize.get(role)) for role in ("calibration", "evaluation")
+        _content(sources, mapping(part.get(role)).get("text"))
+        for role in ("calibration", "evaluation")
     )
-    if "text" in evaluation and evaluation["text"] == calibration.get("text"):
-        yield (*at, "evaluation", "text"), _SAME_TEXT
+    if evaluation is not None and evaluation == calibration:
+        yield (*at, "quantize", "evaluation", "text"), _SAME_TEXT
+
+
+def _content(sources: Mapping[str, Any], reference: object) -> object:
+    """The digest of a file that ``source/file`` names; None where that is not known."""
+    source, _, file = str(reference).partition("/")
+    files = mapping(mapping(sources.get(source)).get("files"))
+    return mapping(files.get(file)).get("sha256")
 
 
 def _masked(component: Mapping[str, Any], at: Location) -> Iterator[_Finding]:

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.toolchain
 
 INTERRUPTED = "interrupted: running steps were ended; what was finished is kept\n"
 MOMENTS = 3
+Kill = Callable[["subprocess.Popen[str]"], bool]
 ACTIONS = 13
 
 
@@ -33,63 +34,100 @@ def begin(bench: Workbench, *, workers: int = 2) -> "subprocess.Popen[str]":
     return process
 
 
-def below(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    """What a run has started that has a step running: its workers, and the warm process."""
-    try:
-        started = psutil.Process(process.pid).children()
-        return [one for one in started if one.status() != psutil.STATUS_ZOMBIE and one.children()]
-    except psutil.Error:
-        return []
+def started_by(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """What a run has started and is still there: its workers, and the warm process."""
+    with contextlib.suppress(psutil.Error):
+        return [one for one in psutil.Process(process.pid).children() if command_of(one)]
+    return []
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """The command line of a process; nothing once it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
+def is_warm(process: psutil.Process) -> bool:
+    """Whether this is a warm process or a step that it has forked."""
+    return "--warm" in command_of(process)
 
 
 def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    """The workers of a run that have a step running.
-
-    They are forks of the run, and so have its command line. The warm process has not: without it
-    steps do their own imports, and nothing is lost. Some of its imports start programs, too.
-    """
-    try:
+    """The workers of a run, each of which has one action: forks of it, so with its command line."""
+    with contextlib.suppress(psutil.Error):
         command = psutil.Process(process.pid).cmdline()
-        return [one for one in below(process) if one.cmdline() == command]
-    except psutil.Error:
-        return []
+        return [one for one in started_by(process) if command_of(one) == command]
+    return []
+
+
+def steps_below(process: psutil.Process) -> list[psutil.Process]:
+    """The steps that a worker or the warm process has running."""
+    with contextlib.suppress(psutil.Error):
+        running = [one for one in process.children() if command_of(one)]
+        if is_warm(process):  # its imports start programs that ask about the machine
+            return [one for one in running if is_warm(one)]
+        return running
+    return []
+
+
+def underway(process: "subprocess.Popen[str]") -> None:
+    """Wait until a step runs, after what it imports."""
+    while process.poll() is None and not any(map(steps_below, started_by(process))):
+        time.sleep(0.01)
+
+
+def kill_first(victims: list[psutil.Process]) -> bool:
+    """Kill one of some processes, if there is one; whether it was still there."""
+    for victim in victims[:1]:
+        with contextlib.suppress(psutil.Error):
+            victim.kill()
+            return True
+    return False
 
 
 def lose_a_worker(process: "subprocess.Popen[str]") -> bool:
     """Kill a worker whose step still runs; False when there is none at the moment."""
-    for worker in workers_of(process)[:1]:
-        worker.suspend()  # what it has not written down by now, it never will
-        if any(step.status() != psutil.STATUS_ZOMBIE for step in worker.children()):
-            worker.kill()
-            return True
-        worker.resume()
+    for worker in workers_of(process):
+        with contextlib.suppress(psutil.Error):
+            worker.suspend()  # what it has not written down by now, it never will
+            if steps_below(worker):
+                worker.kill()
+                return True
+            worker.resume()
     return False
 
 
-def kill_group(process: "subprocess.Popen[str]") -> None:
+def kill_group(process: "subprocess.Popen[str]") -> bool:
     os.killpg(process.pid, signal.SIGKILL)
+    return True
 
 
-def kill_orchestrator(process: "subprocess.Popen[str]") -> None:
+def kill_orchestrator(process: "subprocess.Popen[str]") -> bool:
     process.kill()
+    return True
 
 
-def kill_a_worker(process: "subprocess.Popen[str]") -> None:
-    for worker in workers_of(process)[:1]:
-        worker.kill()
+def kill_a_worker(process: "subprocess.Popen[str]") -> bool:
+    return kill_first(workers_of(process))
 
 
-def kill_the_warm_process(process: "subprocess.Popen[str]") -> None:
-    with contextlib.suppress(psutil.Error):  # some ended meanwhile, or all of them
-        for one in psutil.Process(process.pid).children():
-            if one.status() != psutil.STATUS_ZOMBIE and "--warm" in one.cmdline():
-                one.kill()
+def kill_the_warm_process(process: "subprocess.Popen[str]") -> bool:
+    """Kill the warm process while a step of it runs, which is then killed as well."""
+    return kill_first([one for one in started_by(process) if is_warm(one) and steps_below(one)])
 
 
-def kill_a_step(process: "subprocess.Popen[str]") -> None:
-    for parent in below(process)[:1]:
-        for child in parent.children()[:1]:
-            child.kill()
+def kill_a_step(process: "subprocess.Popen[str]") -> bool:
+    return kill_first([step for one in started_by(process) for step in steps_below(one)])
+
+
+def strike(process: "subprocess.Popen[str]", kill: Kill) -> bool:
+    """Kill something of a run as soon as it is there; False if the run ended before."""
+    while process.poll() is None:
+        if kill(process):
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
@@ -122,27 +160,30 @@ def converge(bench: Workbench, template: Workbench, *, finished: dict[str, str])
     "kill", [kill_group, kill_orchestrator, kill_a_worker, kill_the_warm_process, kill_a_step]
 )
 def test_after_a_kill_nothing_is_torn_or_left_and_a_plain_run_does_the_rest(
-    fresh: Workbench, template: Workbench, kill: Callable[["subprocess.Popen[str]"], None]
+    fresh: Workbench, template: Workbench, kill: Kill
 ) -> None:
     moments = random.Random(f"tide {kill.__name__}")
     finished: dict[str, str] = {}
-    for _ in range(MOMENTS):
+    hits = 0
+    for moment in range(MOMENTS):
         process = begin(fresh)
+        if moment:  # the first is that of fetches and imports
+            underway(process)
         time.sleep(moments.uniform(0.0, 1.5))
-        kill(process)
+        hits += strike(process, kill)
         code, _ = ended(process)
         assert code in (-signal.SIGKILL, 0, 5)
         finished = expect_whole(fresh, finished=finished)
         if len(finished) == ACTIONS:
             shutil.rmtree(fresh.store)
             finished = {}
+    assert hits > 1, "hardly any of the kills met what it was to kill"
     converge(fresh, template, finished=finished)
 
 
 def test_a_lost_worker_is_a_failed_node_and_exit_code_five(fresh: Workbench) -> None:
     process = begin(fresh)
-    while process.poll() is None and not lose_a_worker(process):
-        time.sleep(0.01)
+    assert strike(process, lose_a_worker)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 5
     assert '"outcome": "failed"' in out
@@ -160,8 +201,7 @@ def test_a_lost_worker_of_a_forced_run_is_a_failed_node_though_an_older_result_h
     built: Workbench,
 ) -> None:
     process = built.start("run", "small", "--workers", "2", "--json", "--force")
-    while process.poll() is None and not lose_a_worker(process):
-        time.sleep(0.01)
+    assert strike(process, lose_a_worker)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 5
     outcomes = [node["outcome"] for node in json.loads(out)["nodes"]]

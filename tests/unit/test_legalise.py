@@ -29,15 +29,15 @@ WORSE = {
 
 
 def as_good_as_torchs(found: dict[str, Any]) -> bool:
-    """Whether a result is as far from that in float64 as torch's is, but for the order of sums.
+    """Whether a result is no further from that in float64 than torch's is, within a bit or two.
 
-    Each is free to add up in an order that suits the processor, so no single value tells. Over all
-    values that order is worth less than a bit; two bits of the greatest find a value that is wrong
-    alone.
+    Each may add up in the order that suits the processor, so that no single value tells. Over all
+    values that is worth less than a bit. The greatest may be off by two, which still finds a value
+    that is wrong alone by more than four times torch's greatest error.
     """
     wrong, torchs = found["wrong by"], found["torch"]
-    less_than_a_bit: bool = wrong["root mean square"] <= 2 * torchs["root mean square"]
-    return less_than_a_bit and bool(wrong["most"] <= 4 * torchs["most"])
+    overall = wrong["root mean square"] <= 2 * torchs["root mean square"]
+    return bool(overall and wrong["most"] <= 4 * torchs["most"])
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,7 @@ def test_without_the_entry_the_compile_fails(table: dict[str, Any], operator: st
 @pytest.mark.parametrize("operator", sorted(WORSE))
 def test_without_the_entry_the_result_is_much_worse(table: dict[str, Any], operator: str) -> None:
     found = table[operator]["without"]
-    assert found["wrong by"]["most"] > 5 * found["torch"]["most"]
-    assert not as_good_as_torchs(found)
+    assert found["wrong by"]["root mean square"] > 5 * found["torch"]["root mean square"]
 
 
 def test_with_the_table_the_result_is_as_good_as_torchs(table: dict[str, Any]) -> None:

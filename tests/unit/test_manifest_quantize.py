@@ -225,6 +225,17 @@ def test_the_same_text_under_another_name_is_the_same_text(tmp_path: Path) -> No
     held_out = "074544cee02d9ecb3f54d249ed4eefb50bba92652302e8e86acff3ff3e766aaf"
     calibration = "9f36753e8aede32f9ff82bbb43e9373f016ee07a646816b69005cdb58e11bc8f"
     words = problems(tmp_path, (held_out, calibration))
+    assert (
+        "quantize.evaluation.text: is the text that scales are found on, 'text/calibration.txt'"
+        in words
+    )
+
+
+def test_the_same_text_is_told_though_no_source_has_it(tmp_path: Path) -> None:
+    calibration = ("calibration: {text: text/calibration.txt", "calibration: {text: text/lost.txt")
+    evaluation = ("text: text/held-out.txt", "text: text/lost.txt")
+    words = problems(tmp_path, calibration, evaluation)
+    assert "source 'text' has no file 'lost.txt'" in words
     assert "quantize.evaluation.text: is the text that scales are found on" in words
 
 

@@ -7,7 +7,7 @@ from tidemill.exporters import EXPORTERS
 from tidemill.manifest.benchmark_checks import benchmarked
 from tidemill.manifest.handed import handed_over
 from tidemill.manifest.options import chosen
-from tidemill.manifest.paged import paged, quantize_files, texts
+from tidemill.manifest.paged import paged, quantize_files, same_text
 from tidemill.manifest.part import Dtype
 from tidemill.manifest.problems import Location, Problem, known_words, mapping
 from tidemill.manifest.proxies import judged
@@ -45,7 +45,7 @@ def crosscheck(document: Document, *, targets: Mapping[str, object]) -> list[Pro
         findings += _repeated(component, at)
         findings += benchmarked(component, at, targets=targets)
         findings += paged(component, at)
-        findings += texts(mapping(data.get("sources")), component, at)
+        findings += same_text(data, component, at)
         findings += judged(mapping(data.get("components")), name, targets=targets)
         findings += handed_over(mapping(data.get("components")), name)
     return [document.problem(location, message) for location, message in findings]

@@ -20,8 +20,8 @@ _NO_TOP1 = (
     " agree as well; say in what share of positions"
 )
 _SAME_TEXT = (
-    "is the text that scales are found on: a perplexity there says nothing of other texts; name"
-    " another one"
+    "is the text that scales are found on, '{calibration}': a perplexity there says nothing of"
+    " other texts; name another one, with a sha256 of its own"
 )
 _RAGGED = (
     "no sample has rows of different lengths, so that a wrong attention mask would pass"
@@ -49,23 +49,26 @@ def paged(component: dict[str, Any], at: Location) -> Iterator[_Finding]:
             yield from _sampled(component, mapping(sample), (*at, "samples", index))
 
 
-def texts(
-    sources: Mapping[str, Any], component: Mapping[str, Any], at: Location
+def same_text(
+    data: Mapping[str, Any], component: Mapping[str, Any], /, at: Location
 ) -> Iterator[_Finding]:
-    """Whether a perplexity is taken of another text than scales are found on, whatever its name."""
+    """Whether a perplexity is taken of the text that scales are found on, under whatever name."""
     part = mapping(component.get("quantize"))
-    calibration, evaluation = (
-        _content(sources, mapping(part.get(role)).get("text"))
-        for role in ("calibration", "evaluation")
+    evaluation, calibration = (
+        mapping(part.get(role)).get("text") for role in ("evaluation", "calibration")
     )
-    if evaluation is not None and evaluation == calibration:
-        yield (*at, "quantize", "evaluation", "text"), _SAME_TEXT
+    if evaluation is None or calibration is None:
+        return
+    digest = _digest(data, evaluation)
+    if evaluation == calibration or (digest and digest == _digest(data, calibration)):
+        message = _SAME_TEXT.format(calibration=calibration)
+        yield (*at, "quantize", "evaluation", "text"), message
 
 
-def _content(sources: Mapping[str, Any], reference: object) -> object:
-    """The digest of a file that ``source/file`` names; None where that is not known."""
+def _digest(data: Mapping[str, Any], reference: object) -> object:
+    """The sha256 of a file that ``source/file`` names; None where the manifest says none."""
     source, _, file = str(reference).partition("/")
-    files = mapping(mapping(sources.get(source)).get("files"))
+    files = mapping(mapping(mapping(data.get("sources")).get(source)).get("files"))
     return mapping(files.get(file)).get("sha256")
 
 

@@ -34,46 +34,42 @@ def begin(bench: Workbench, *, workers: int = 2) -> "subprocess.Popen[str]":
     return process
 
 
-def started_by(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    """What a run has started and is still there: its workers, and the warm process."""
+def command_of(pid: int) -> list[str]:
+    """The command line of a process; nothing once it has ended."""
     with contextlib.suppress(psutil.Error):
-        return [one for one in psutil.Process(process.pid).children() if command_of(one)]
+        return psutil.Process(pid).cmdline()
     return []
 
 
-def command_of(process: psutil.Process) -> list[str]:
-    """The command line of a process; nothing once it has ended."""
+def children_of(pid: int) -> list[psutil.Process]:
+    """What a process has started and is still there; of a run: its workers, the warm process."""
     with contextlib.suppress(psutil.Error):
-        return process.cmdline()
+        return [one for one in psutil.Process(pid).children() if command_of(one.pid)]
     return []
 
 
 def is_warm(process: psutil.Process) -> bool:
     """Whether this is a warm process or a step that it has forked."""
-    return "--warm" in command_of(process)
+    return "--warm" in command_of(process.pid)
 
 
 def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     """The workers of a run, each of which has one action: forks of it, so with its command line."""
-    with contextlib.suppress(psutil.Error):
-        command = psutil.Process(process.pid).cmdline()
-        return [one for one in started_by(process) if command_of(one) == command]
-    return []
+    command = command_of(process.pid)
+    return [one for one in children_of(process.pid) if command_of(one.pid) == command]
 
 
 def steps_below(process: psutil.Process) -> list[psutil.Process]:
     """The steps that a worker or the warm process has running."""
-    with contextlib.suppress(psutil.Error):
-        running = [one for one in process.children() if command_of(one)]
-        if is_warm(process):  # its imports start programs that ask about the machine
-            return [one for one in running if is_warm(one)]
-        return running
-    return []
+    running = children_of(process.pid)
+    if is_warm(process):  # its imports start programs that ask about the machine
+        return [one for one in running if is_warm(one)]
+    return running
 
 
 def underway(process: "subprocess.Popen[str]") -> None:
     """Wait until a step runs, after what it imports."""
-    while process.poll() is None and not any(map(steps_below, started_by(process))):
+    while process.poll() is None and not any(map(steps_below, children_of(process.pid))):
         time.sleep(0.01)
 
 
@@ -114,11 +110,13 @@ def kill_a_worker(process: "subprocess.Popen[str]") -> bool:
 
 def kill_the_warm_process(process: "subprocess.Popen[str]") -> bool:
     """Kill the warm process while a step of it runs, which is then killed as well."""
-    return kill_first([one for one in started_by(process) if is_warm(one) and steps_below(one)])
+    return kill_first(
+        [one for one in children_of(process.pid) if is_warm(one) and steps_below(one)]
+    )
 
 
 def kill_a_step(process: "subprocess.Popen[str]") -> bool:
-    return kill_first([step for one in started_by(process) for step in steps_below(one)])
+    return kill_first([step for one in children_of(process.pid) for step in steps_below(one)])
 
 
 def strike(process: "subprocess.Popen[str]", kill: Kill) -> bool:
